@@ -1,0 +1,111 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"sealpost/fault"
+	"sealpost/store"
+)
+
+// onceFor is how long a first answer is given again.
+const onceFor = 24 * time.Hour
+
+// Once is a request that carries an Idempotency-Key: the same key and body, by the same caller on the
+// same route, get the first answer again for 24 hours, and happen once. The zero value is a request
+// without a key.
+type Once struct {
+	Caller string // who, so that no caller meets another's keys
+	Route  string // "POST /api/documents"
+	Key    string
+	Body   []byte // as it was received
+}
+
+// Answer is what a request was answered with.
+type Answer struct {
+	Status int
+	Body   []byte
+}
+
+// Keyed tells whether the request carries a key.
+func (o Once) Keyed() bool { return o.Key != "" }
+
+// Before looks for the first answer to a request, inside the transaction that would make a second.
+// nil where this is the first. fault.Conflict where the key came with another body.
+func (o Once) Before(ctx context.Context, tx *store.Tx) (*Answer, error) {
+	if !o.Keyed() {
+		return nil, nil
+	}
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// A key whose day is over is free again.
+	if _, err := tx.Exec(ctx, `delete from idempotency where caller = $1 and route = $2 and key = $3 and created_at < $4`,
+		o.Caller, o.Route, o.Key, now.Add(-onceFor).UnixMicro()); err != nil {
+		return nil, fmt.Errorf("read an idempotency key: %w", err)
+	}
+	var first Answer
+	var salt, hash []byte
+	err = tx.QueryRow(ctx, `select salt, body_hash, status, answer from idempotency where caller = $1 and route = $2 and key = $3`,
+		o.Caller, o.Route, o.Key).Scan(&salt, &hash, &first.Status, &first.Body)
+	if store.NoRow(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read an idempotency key: %w", err)
+	}
+	if !bytes.Equal(hash, o.hash(salt)) {
+		return nil, fault.New(fault.Conflict, "this Idempotency-Key was used for another request")
+	}
+	return &first, nil
+}
+
+// After keeps the first answer, in the transaction that made it. Two requests with one key at once
+// meet at the row's key: the second one's transaction fails with store.Unique and is to run again.
+func (o Once) After(ctx context.Context, tx *store.Tx, a Answer) error {
+	if !o.Keyed() {
+		return nil
+	}
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return err
+	}
+	return tx.Insert(ctx, "idempotency", onceColumns, [][]any{o.Row(a, now)})
+}
+
+// Row is the row that After inserts, for a change that keeps many answers at once.
+func (o Once) Row(a Answer, now time.Time) []any {
+	salt := make([]byte, saltBytes)
+	_, _ = rand.Read(salt)
+	return []any{o.Caller, o.Route, o.Key, salt, o.hash(salt), a.Status, a.Body, now.UnixMicro()}
+}
+
+// OnceColumns are the columns of Row, in the table idempotency.
+func OnceColumns() []string { return onceColumns }
+
+var onceColumns = []string{"caller", "route", "key", "salt", "body_hash", "status", "answer", "created_at"}
+
+func (o Once) hash(salt []byte) []byte {
+	h := sha256.New()
+	h.Write(salt)
+	h.Write(o.Body)
+	return h.Sum(nil)
+}
+
+// ForgetAnswers deletes the first answers that are older than 24 hours and tells how many.
+func (l *Log) ForgetAnswers(ctx context.Context) (n int64, err error) {
+	err = l.Bookkeep(ctx, func(tx *store.Tx) error {
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return err
+		}
+		n, err = tx.Exec(ctx, `delete from idempotency where created_at < $1`, now.Add(-onceFor).UnixMicro())
+		return err
+	})
+	return n, err
+}

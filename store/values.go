@@ -1,0 +1,90 @@
+package store
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// NewID makes an id: a UUIDv7 (RFC 9562) in its text form, so that ids made later sort later.
+func NewID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// ValidID tells whether a text has an id's form, before a database is asked for it.
+func ValidID(id string) bool {
+	return len(id) == 36 && uuid.Validate(id) == nil && strings.ToLower(id) == id
+}
+
+// Micros is a time as the tables keep it: microseconds since the epoch, null for the zero time.
+func Micros(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}
+
+// FromMicros is the time of a value made by Micros, in UTC.
+func FromMicros(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
+
+// Time scans a column of Micros into t; null gives the zero time.
+func Time(t *time.Time) *TimeColumn { return (*TimeColumn)(t) }
+
+// TimeColumn is a time that is being scanned.
+type TimeColumn time.Time
+
+// Scan implements sql.Scanner.
+func (c *TimeColumn) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		*c = TimeColumn{}
+	case int64:
+		*c = TimeColumn(FromMicros(v))
+	default:
+		return fmt.Errorf("scan a time: %T is not a number of microseconds", src)
+	}
+	return nil
+}
+
+// Text is a string as the tables keep it: null for the empty one.
+func Text(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// String scans a nullable text column into s; null gives "".
+func String(s *string) *StringColumn { return (*StringColumn)(s) }
+
+// StringColumn is a string that is being scanned.
+type StringColumn string
+
+// Scan implements sql.Scanner.
+func (c *StringColumn) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		*c = ""
+	case string:
+		*c = StringColumn(v)
+	case []byte:
+		*c = StringColumn(v)
+	default:
+		return fmt.Errorf("scan a text: got %T", src)
+	}
+	return nil
+}
+
+// Placeholders writes "$from, $from+1, …", n of them, for lists of arguments.
+func Placeholders(from, n int) string {
+	b := make([]byte, 0, n*5)
+	for i := range n {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '$')
+		b = strconv.AppendInt(b, int64(from+i), 10)
+	}
+	return string(b)
+}

@@ -1,0 +1,272 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// maxGroup bounds how many functions one commit carries, and so how long the last one waits.
+const maxGroup = 512
+
+// errClosed answers writes that come after Close.
+var errClosed = errors.New("the database is closed")
+
+// writer is SQLite's group commit. One goroutine owns the one connection that writes. It takes
+// whatever is waiting, runs each function in a savepoint of its own inside one transaction, commits
+// once and then answers all of them; it never waits to fill a group. A commit costs a wait for the
+// disk, so under load the cost is shared and alone it is not raised.
+type writer struct {
+	store    *Store
+	db       *sql.DB
+	conn     *sql.Conn
+	prepared map[string]*sql.Stmt // used by the goroutine alone
+	queue    chan *work
+	quit     chan struct{}
+	ended    chan struct{}
+	once     sync.Once
+}
+
+// work is a function that waits for the writer. Its caller may withdraw it until it starts.
+type work struct {
+	fn    func(*Tx) error
+	state atomic.Int32
+	done  chan error
+	panic any
+}
+
+const (
+	waiting int32 = iota
+	started
+	withdrawn
+)
+
+func startWriter(ctx context.Context, db *sql.DB) (*writer, error) {
+	db.SetMaxOpenConns(1)
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{
+		db: db, conn: conn, prepared: map[string]*sql.Stmt{},
+		queue: make(chan *work, maxGroup), quit: make(chan struct{}), ended: make(chan struct{}),
+	}
+	go w.run()
+	return w, nil
+}
+
+// do hands a function to the writer and waits until it is durable or has failed.
+func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
+	job := &work{fn: fn, done: make(chan error, 1)}
+	select {
+	case <-w.quit:
+		return errClosed
+	default:
+	}
+	select {
+	case w.queue <- job:
+	case <-w.quit:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-job.done:
+		return job.result(err)
+	case <-ctx.Done():
+		if job.state.CompareAndSwap(waiting, withdrawn) {
+			return ctx.Err()
+		}
+		return job.result(<-job.done)
+	case <-w.ended: // closed: what was started has its answer, what was not never will
+		select {
+		case err := <-job.done:
+			return job.result(err)
+		default:
+			return errClosed
+		}
+	}
+}
+
+// result gives the caller what its function made, a panic too.
+func (j *work) result(err error) error {
+	if j.panic != nil {
+		panic(j.panic)
+	}
+	return err
+}
+
+func (w *writer) run() {
+	defer close(w.ended)
+	group := make([]*work, 0, maxGroup)
+	for {
+		select {
+		case job := <-w.queue:
+			group = append(group[:0], job)
+		case <-w.quit:
+			select {
+			case job := <-w.queue: // taken before Close: still served
+				group = append(group[:0], job)
+			default:
+				return
+			}
+		}
+	gather:
+		for len(group) < maxGroup {
+			select {
+			case job := <-w.queue:
+				group = append(group, job)
+			default:
+				break gather
+			}
+		}
+		w.commit(group)
+		clear(group)
+	}
+}
+
+// commit runs a group in one transaction. Where SQLite aborts the whole of it (a full disk, an I/O
+// error), nobody has been answered, and each function runs once more alone, so that one that cannot
+// be stored does not take the others with it.
+func (w *writer) commit(group []*work) {
+	live := group[:0]
+	for _, job := range group {
+		if job.state.CompareAndSwap(waiting, started) {
+			live = append(live, job)
+		}
+	}
+	if len(live) == 0 {
+		return
+	}
+	results, err := w.transaction(live)
+	if err == nil {
+		for i, job := range live {
+			job.done <- results[i]
+		}
+		return
+	}
+	if len(live) == 1 {
+		live[0].done <- err
+		return
+	}
+	for _, job := range live {
+		if results, err := w.transaction([]*work{job}); err != nil {
+			job.done <- err
+		} else {
+			job.done <- results[0]
+		}
+	}
+}
+
+// transaction runs functions in one transaction and gives the result of each. An error means that
+// nothing of it is stored.
+func (w *writer) transaction(group []*work) (results []error, err error) {
+	ctx := context.Background()
+	if err := w.exec(ctx, "begin immediate"); err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = w.exec(ctx, "rollback") // it may be gone already
+		}
+	}()
+	results = make([]error, len(group))
+	stored := false
+	for i, job := range group {
+		if err := w.exec(ctx, "savepoint job"); err != nil {
+			return nil, fmt.Errorf("savepoint: %w", err)
+		}
+		if results[i] = w.call(ctx, job); results[i] != nil {
+			// If SQLite has rolled the whole transaction back, the savepoint is gone with it.
+			if w.exec(ctx, "rollback to job") != nil {
+				return nil, results[i]
+			}
+		} else {
+			stored = true
+		}
+		if err := w.exec(ctx, "release job"); err != nil {
+			return nil, fmt.Errorf("release: %w", err)
+		}
+	}
+	if !stored {
+		return results, w.exec(ctx, "rollback")
+	}
+	if err := w.exec(ctx, "commit"); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	return results, nil
+}
+
+// call runs one function. A panic is its caller's, not the writer's, and undoes what it wrote.
+func (w *writer) call(ctx context.Context, job *work) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			job.panic, err = p, fmt.Errorf("panic: %v", p)
+		}
+	}()
+	job.panic = nil
+	return job.fn(&Tx{store: w.store, q: w, ctx: ctx})
+}
+
+func (w *writer) exec(ctx context.Context, query string) error {
+	_, err := w.ExecContext(ctx, query)
+	return err
+}
+
+// stmt prepares a text once for the connection's life.
+func (w *writer) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt := w.prepared[query]; stmt != nil {
+		return stmt, nil
+	}
+	stmt, err := w.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if len(w.prepared) >= maxPrepared {
+		for text, old := range w.prepared { // any one: this many texts mean that some are rare
+			_ = old.Close()
+			delete(w.prepared, text)
+			break
+		}
+	}
+	w.prepared[query] = stmt
+	return stmt, nil
+}
+
+// ExecContext, QueryContext and QueryRowContext make the writer the querier of its transactions.
+func (w *writer) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	stmt, err := w.stmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.ExecContext(ctx, args...)
+}
+
+func (w *writer) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	stmt, err := w.stmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(ctx, args...)
+}
+
+func (w *writer) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	stmt, err := w.stmt(ctx, query)
+	if err != nil {
+		return w.conn.QueryRowContext(ctx, query, args...) // it meets the same error and carries it
+	}
+	return stmt.QueryRowContext(ctx, args...)
+}
+
+// close serves what is queued, then closes the connection.
+func (w *writer) close() error {
+	w.once.Do(func() { close(w.quit) })
+	<-w.ended
+	for _, stmt := range w.prepared {
+		_ = stmt.Close()
+	}
+	return errors.Join(w.conn.Close(), w.db.Close())
+}
