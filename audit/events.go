@@ -54,11 +54,11 @@ func (l *Log) Events(ctx context.Context, f Filter, page store.Page) (store.List
 		}
 	}
 	if !f.From.IsZero() {
-		add("id >= $%d", firstID(f.From))
+		add("id >= $%d", FirstID(f.From))
 		add("at >= $%d", f.From.UnixMicro())
 	}
 	if !f.To.IsZero() {
-		add("id < $%d", firstID(f.To.Add(time.Millisecond)))
+		add("id < $%d", FirstID(f.To.Add(time.Millisecond)))
 		add("at < $%d", f.To.UnixMicro())
 	}
 	if page.After != "" {
@@ -119,8 +119,8 @@ func parseRecord(text string) (Record, error) {
 	}, nil
 }
 
-// firstID is the smallest UUIDv7 of a time's millisecond.
-func firstID(t time.Time) string {
+// FirstID is the smallest UUIDv7 of a time's millisecond, so that a span of time is a range of ids.
+func FirstID(t time.Time) string {
 	ms := t.UnixMilli()
 	id := uuid.UUID{
 		byte(ms >> 40), byte(ms >> 32), byte(ms >> 24), byte(ms >> 16), byte(ms >> 8), byte(ms), 0x70, 0, 0x80,

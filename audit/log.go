@@ -65,6 +65,21 @@ var ErrNothing = errors.New("nothing to change")
 // least one event, or an error, which undoes everything and is returned. It may run more than once,
 // touches no network, and sets what it hands out anew each time.
 func (l *Log) Change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Event, error)) error {
+	return l.change(ctx, by, fn, func(*store.Tx) error { return errors.New("a change without an event") })
+}
+
+// ChangeOrBookkeep is for a transaction that finds out what it is while it runs: with events it is a
+// change; without any it must have kept to the tables of bookkeeping.
+func (l *Log) ChangeOrBookkeep(ctx context.Context, by Principal, fn func(*store.Tx) ([]Event, error)) error {
+	return l.change(ctx, by, fn, func(tx *store.Tx) error {
+		if !tx.WroteOnly(bookkeepingTables) {
+			return errors.New("a change without an event, and not only of bookkeeping")
+		}
+		return nil
+	})
+}
+
+func (l *Log) change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Event, error), eventless func(*store.Tx) error) error {
 	var numbers []uint64
 	err := l.st.Write(ctx, func(tx *store.Tx) error {
 		l.undone.add(numbers) // of an earlier run of the same transaction
@@ -74,7 +89,7 @@ func (l *Log) Change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Ev
 			return err
 		}
 		if len(events) == 0 {
-			return errors.New("a change without an event")
+			return eventless(tx)
 		}
 		numbers, err = l.append(ctx, tx, by, events)
 		return err

@@ -40,29 +40,45 @@ func (o Once) Before(ctx context.Context, tx *store.Tx) (*Answer, error) {
 	if !o.Keyed() {
 		return nil, nil
 	}
-	now, err := tx.Now(ctx)
-	if err != nil {
-		return nil, err
-	}
-	// A key whose day is over is free again.
-	if _, err := tx.Exec(ctx, `delete from idempotency where caller = $1 and route = $2 and key = $3 and created_at < $4`,
-		o.Caller, o.Route, o.Key, now.Add(-onceFor).UnixMicro()); err != nil {
-		return nil, fmt.Errorf("read an idempotency key: %w", err)
-	}
 	var first Answer
 	var salt, hash []byte
-	err = tx.QueryRow(ctx, `select salt, body_hash, status, answer from idempotency where caller = $1 and route = $2 and key = $3`,
-		o.Caller, o.Route, o.Key).Scan(&salt, &hash, &first.Status, &first.Body)
+	var created time.Time
+	err := tx.QueryRow(ctx, `select salt, body_hash, status, answer, created_at from idempotency where caller = $1 and route = $2 and key = $3`,
+		o.Caller, o.Route, o.Key).Scan(&salt, &hash, &first.Status, &first.Body, store.Time(&created))
 	if store.NoRow(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read an idempotency key: %w", err)
 	}
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !created.After(now.Add(-onceFor)) { // its day is over: the key is free again
+		if _, err := tx.Exec(ctx, `delete from idempotency where caller = $1 and route = $2 and key = $3`,
+			o.Caller, o.Route, o.Key); err != nil {
+			return nil, fmt.Errorf("free an idempotency key: %w", err)
+		}
+		return nil, nil
+	}
 	if !bytes.Equal(hash, o.hash(salt)) {
-		return nil, fault.New(fault.Conflict, "this Idempotency-Key was used for another request")
+		return nil, errKeyReused()
 	}
 	return &first, nil
+}
+
+// Again gives the answer to a request that carries the same key as another one in the same
+// transaction. fault.Conflict where the bodies differ.
+func (o Once) Again(first Once, answer Answer) (Answer, error) {
+	if !bytes.Equal(o.Body, first.Body) {
+		return Answer{}, errKeyReused()
+	}
+	return answer, nil
+}
+
+func errKeyReused() error {
+	return fault.New(fault.Conflict, "this Idempotency-Key was used for another request")
 }
 
 // After keeps the first answer, in the transaction that made it. Two requests with one key at once

@@ -16,6 +16,7 @@ const (
 	TOTPSecret          Purpose = "sealpost/v1/totp-secret"
 	EndpointCredentials Purpose = "sealpost/v1/endpoint-credentials"
 	JobPayload          Purpose = "sealpost/v1/job-payload"
+	AttemptAnswer       Purpose = "sealpost/v1/attempt-answer"
 	DocumentText        Purpose = "sealpost/v1/document-text"
 	FingerprintKey      Purpose = "sealpost/v1/fingerprint-key"
 )

@@ -29,16 +29,28 @@ func tablesWritten(query string) []string {
 	return names
 }
 
-var lockClause = regexp.MustCompile(`(?i)\bfor\s+update\b`)
+var lockClause = regexp.MustCompile(`(?i)\bfor\s+(no\s+key\s+)?update\b`)
 
+// mayWrite notes the tables that a statement writes to, and refuses those that a restriction forbids.
 func (tx *Tx) mayWrite(query string) error {
-	if tx.only == nil {
-		return nil
-	}
 	for _, table := range tablesWritten(query) {
-		if !tx.only[table] {
+		if tx.only != nil && !tx.only[table] {
 			return fmt.Errorf("this transaction may not write to %s: a change goes through audit.Change", table)
 		}
+		if tx.wrote == nil {
+			tx.wrote = map[string]bool{}
+		}
+		tx.wrote[table] = true
 	}
 	return nil
+}
+
+// WroteOnly tells whether every table that the transaction has written to is among those named.
+func (tx *Tx) WroteOnly(tables map[string]bool) bool {
+	for table := range tx.wrote {
+		if !tables[table] {
+			return false
+		}
+	}
+	return true
 }

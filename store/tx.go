@@ -22,6 +22,7 @@ type Tx struct {
 	ctx   context.Context // under Write: the writer's, which no caller can cancel
 	now   time.Time
 	only  map[string]bool // the tables that may be written; nil: all
+	wrote map[string]bool // the tables that have been
 }
 
 // Restrict lets the transaction write to the named tables only, from now on. Package audit uses it
@@ -107,23 +108,27 @@ func (tx *Tx) Now(ctx context.Context) (time.Time, error) {
 }
 
 // SkipLocked is what a select of rows to be claimed ends with: on PostgreSQL several servers claim
-// side by side, each skipping the rows that another is claiming; SQLite has one writer.
+// side by side, each skipping the rows that another is claiming; SQLite has one writer. The lock lets
+// KeepAlive's through, so that claiming from an endpoint and accepting for it do not meet.
 func (tx *Tx) SkipLocked(of string) string {
-	if tx.store.dialect != Postgres {
-		return ""
+	if of != "" {
+		of = " of " + of
 	}
-	if of == "" {
-		return " for update skip locked"
-	}
-	return " for update of " + of + " skip locked"
+	return tx.onPostgres(" for no key update" + of + " skip locked")
 }
 
-// ForUpdate is what a select ends with whose row must not change before this transaction ends.
-func (tx *Tx) ForUpdate() string {
-	if tx.store.dialect != Postgres {
-		return ""
+// ForUpdate is what a select ends with whose row must not change, nor be relied on by KeepAlive,
+// before this transaction ends.
+func (tx *Tx) ForUpdate() string { return tx.onPostgres(" for update") }
+
+// KeepAlive is what a select ends with whose rows must not be deleted before this transaction ends.
+func (tx *Tx) KeepAlive() string { return tx.onPostgres(" for key share") }
+
+func (tx *Tx) onPostgres(clause string) string {
+	if tx.store.dialect == Postgres {
+		return clause
 	}
-	return " for update"
+	return ""
 }
 
 // Dialect tells which database this is, for the rare text that one of them alone can run.

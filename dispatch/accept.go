@@ -1,0 +1,206 @@
+package dispatch
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"mime"
+	"time"
+	"unicode/utf8"
+
+	"sealpost/audit"
+	"sealpost/fault"
+	"sealpost/keys"
+	"sealpost/store"
+)
+
+// Limits of a job.
+const (
+	MaxPayload     = 8 << 20 // bytes
+	maxContentType = 255     // characters
+)
+
+// NewJob is a job to accept.
+type NewJob struct {
+	EndpointID   string
+	DocumentID   string // where it carries a document
+	ContentType  string
+	Payload      []byte
+	DeliverAfter time.Time // zero: now
+	ExpireAt     time.Time // zero: never
+}
+
+// check tells what is wrong with a job by itself, as fault.Invalid.
+func (n NewJob) check(now time.Time) error {
+	if !store.ValidID(n.EndpointID) {
+		return fault.New(fault.Invalid, "endpointId is not an id")
+	}
+	if len(n.Payload) > MaxPayload {
+		return fault.New(fault.TooLarge, "a payload has at most %d bytes", MaxPayload)
+	}
+	if len(n.ContentType) > maxContentType || !utf8.ValidString(n.ContentType) {
+		return fault.New(fault.Invalid, "contentType has at most %d characters", maxContentType)
+	}
+	if _, _, err := mime.ParseMediaType(n.ContentType); err != nil {
+		return fault.New(fault.Invalid, "contentType is not a media type")
+	}
+	if !n.ExpireAt.IsZero() && !n.ExpireAt.After(now) {
+		return fault.New(fault.Invalid, "expireAt is over already")
+	}
+	if !n.ExpireAt.IsZero() && n.DeliverAfter.After(n.ExpireAt) {
+		return fault.New(fault.Invalid, "deliverAfter is behind expireAt")
+	}
+	return nil
+}
+
+// prepared is a job with its id and its payload encrypted: what can be done before a transaction.
+type prepared struct {
+	NewJob
+	id               string
+	salt, hash, body []byte
+}
+
+func (d *Dispatcher) prepare(n NewJob) (prepared, error) {
+	p := prepared{NewJob: n, id: store.NewID(), salt: make([]byte, 16)}
+	_, _ = rand.Read(p.salt)
+	h := sha256.New()
+	h.Write(p.salt)
+	h.Write(n.Payload)
+	p.hash = h.Sum(nil)
+	var err error
+	p.body, err = d.data.Encrypt(keys.JobPayload, p.id, n.Payload)
+	if err != nil {
+		return p, fmt.Errorf("encrypt a payload: %w", err)
+	}
+	return p, nil
+}
+
+// Insert adds jobs inside the caller's transaction and gives them with the events that belong to the
+// change. Call Wake when it has committed. fault.Invalid for an endpoint that is not there.
+func (d *Dispatcher) Insert(ctx context.Context, tx *store.Tx, by audit.Principal, jobs []NewJob) ([]Job, []audit.Event, error) {
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ids := make([]string, len(jobs))
+	for i, n := range jobs {
+		if err := n.check(now); err != nil {
+			return nil, nil, err
+		}
+		ids[i] = n.EndpointID
+	}
+	terms, err := d.terms(ctx, tx, ids)
+	if err != nil {
+		return nil, nil, err
+	}
+	made := make([]Job, len(jobs))
+	events := make([]audit.Event, len(jobs))
+	rows := newJobRows(len(jobs))
+	for i, n := range jobs {
+		maxAttempts, ok := terms[n.EndpointID]
+		if !ok {
+			return nil, nil, noSuchEndpoint(n.EndpointID)
+		}
+		p, err := d.prepare(n)
+		if err != nil {
+			return nil, nil, err
+		}
+		made[i] = rows.add(p, by, maxAttempts, now)
+		events[i] = accepted(made[i], nil)
+	}
+	if err := rows.insert(ctx, tx); err != nil {
+		return nil, nil, err
+	}
+	return made, events, nil
+}
+
+func noSuchEndpoint(id string) error {
+	return fault.New(fault.Invalid, "there is no endpoint %s", id).With("endpointId", id)
+}
+
+func accepted(j Job, by *audit.Principal) audit.Event {
+	details := map[string]any{"endpointId": j.EndpointID, "bytes": j.PayloadBytes}
+	if j.DocumentID != "" {
+		details["documentId"] = j.DocumentID
+	}
+	return audit.Event{Action: "dispatch.job.accepted", Entity: "DispatchJob", EntityID: j.ID, Details: details, By: by}
+}
+
+// terms gives the budget of attempts of each endpoint that is there.
+func (d *Dispatcher) terms(ctx context.Context, tx *store.Tx, ids []string) (map[string]int, error) {
+	distinct := map[string]int{}
+	for _, id := range ids {
+		distinct[id] = 0
+	}
+	args := make([]any, 0, len(distinct)+1)
+	args = append(args, d.o.MaxAttempts)
+	for id := range distinct {
+		args = append(args, id)
+	}
+	args = padded(args, 1)
+	terms := map[string]int{}
+	err := tx.Each(ctx, func(scan func(...any) error) error {
+		var id string
+		var budget int
+		if err := scan(&id, &budget); err != nil {
+			return err
+		}
+		terms[id] = budget
+		return nil
+	}, `select id, coalesce(max_attempts, cast($1 as bigint)) from dispatch_endpoint
+	     where deleted_at is null and id in (`+store.Placeholders(2, len(args)-1)+`)`+tx.KeepAlive(), args...)
+	if err != nil {
+		return nil, fmt.Errorf("read the jobs' endpoints: %w", err)
+	}
+	return terms, nil
+}
+
+// padded repeats the last argument until those behind the first `fixed` are a power of two in number,
+// so that a list of ids has few texts, and those stay prepared.
+func padded(args []any, fixed int) []any {
+	n := 1
+	for n < len(args)-fixed {
+		n *= 2
+	}
+	for len(args)-fixed < n {
+		args = append(args, args[len(args)-1])
+	}
+	return args
+}
+
+// jobRows collects the rows of many jobs, one insert for each table.
+type jobRows struct{ jobs, payloads [][]any }
+
+func newJobRows(n int) *jobRows {
+	return &jobRows{jobs: make([][]any, 0, n), payloads: make([][]any, 0, n)}
+}
+
+func (r *jobRows) add(p prepared, by audit.Principal, maxAttempts int, now time.Time) Job {
+	due := now
+	if p.DeliverAfter.After(now) {
+		due = p.DeliverAfter.UTC().Truncate(time.Microsecond)
+	}
+	r.jobs = append(r.jobs, []any{p.id, p.EndpointID, string(Pending), 0, maxAttempts, maxAttempts, due.UnixMicro(),
+		store.Micros(p.ExpireAt), len(p.Payload), now.UnixMicro(), now.UnixMicro()})
+	r.payloads = append(r.payloads, []any{p.id, p.EndpointID, store.Text(by.UserID), store.Text(p.DocumentID),
+		p.ContentType, p.salt, p.hash, p.body})
+	return Job{
+		ID: p.id, EndpointID: p.EndpointID, DocumentID: p.DocumentID, OwnerID: by.UserID, Status: Pending,
+		MaxAttempts: maxAttempts, NextRetryAt: due, ExpireAt: p.ExpireAt, ContentType: p.ContentType,
+		PayloadBytes: len(p.Payload), CreatedAt: now, UpdatedAt: now,
+	}
+}
+
+func (r *jobRows) insert(ctx context.Context, tx *store.Tx) error {
+	if err := tx.Insert(ctx, "dispatch_job", insertedJobColumns, r.jobs); err != nil {
+		return err
+	}
+	return tx.Insert(ctx, "dispatch_payload", insertedPayloadColumns, r.payloads)
+}
+
+var (
+	insertedJobColumns = []string{"id", "endpoint_id", "status", "attempt_count", "attempt_budget", "max_attempts",
+		"due_at", "expire_at", "payload_size", "created_at", "updated_at"}
+	insertedPayloadColumns = []string{"job_id", "endpoint_id", "owner_id", "document_id", "content_type", "salt", "hash", "body"}
+)

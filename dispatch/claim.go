@@ -1,0 +1,299 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"sealpost/audit"
+	"sealpost/keys"
+	"sealpost/store"
+)
+
+// maxEndpoints is how many endpoints one claim looks at.
+const maxEndpoints = 32
+
+// target is where one delivery goes: an endpoint as it was when the job was claimed.
+type target struct {
+	id      string
+	url     string
+	version int64
+	timeout time.Duration
+	secrets secrets
+}
+
+// candidate is an endpoint with due work, and how many leases it may still have.
+type candidate struct {
+	*target
+	slots int
+}
+
+// claimed is what one claim took.
+type claimed struct {
+	jobs   []*delivery
+	cursor string        // the endpoint at which the next claim goes on
+	events []audit.Event // jobs whose time was over instead
+}
+
+// claim takes leases on due jobs, at most free of them, fairly by endpoint: endpoints take turns in
+// the order of their ids, and each gets an equal share of what is free. held is how many this server
+// is sending to each.
+func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, free int, cursor string, held map[string]int) (claimed, error) {
+	c := claimed{cursor: cursor}
+	ring, err := d.candidates(ctx, tx, now, cursor, "")
+	if err != nil {
+		return c, err
+	}
+	if len(ring) < maxEndpoints && cursor != "" { // round the corner
+		more, err := d.candidates(ctx, tx, now, "", cursor)
+		if err != nil {
+			return c, err
+		}
+		ring = append(ring, more...)
+	}
+	if len(ring) == 0 {
+		c.cursor = ""
+		return c, nil
+	}
+	ring = ring[:min(len(ring), maxEndpoints)]
+	c.cursor = ring[len(ring)-1].id
+	grants := share(ring, free, held)
+	token := store.NewID()
+	for len(ring) > 0 {
+		n := store.Piece(len(ring), maxEndpoints)
+		if err := d.lease(ctx, tx, now, token, ring[:n], grants[:n], &c); err != nil {
+			return c, err
+		}
+		ring, grants = ring[n:], grants[n:]
+	}
+	return c, nil
+}
+
+// share divides what is free over the endpoints that want it. Each may hold no more than what it
+// leaves free (a dynamic threshold, Choudhury and Hahne 1998), so endpoints that hang share a part of
+// the slots, however many they are, and never all of them.
+func share(ring []candidate, free int, held map[string]int) []int {
+	grants := make([]int, len(ring))
+	left := free
+	for i, c := range ring {
+		fair := (left + len(ring) - i - 1) / (len(ring) - i)
+		grants[i] = max(0, min(c.slots, free-held[c.id], fair))
+		left -= grants[i]
+	}
+	for i, c := range ring { // what some did not want goes to those that can use it
+		more := max(0, min(c.slots-grants[i], free-held[c.id]-grants[i], left))
+		grants[i] += more
+		left -= more
+	}
+	return grants
+}
+
+// candidates gives the endpoints behind a place in the ring that have due work. On PostgreSQL their
+// rows are locked, so that two servers do not count the same free slot.
+func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time, after, upTo string) ([]candidate, error) {
+	var list []candidate
+	var boxes [][]byte
+	upper := "\U0010FFFF"
+	if upTo != "" {
+		upper = upTo
+	}
+	err := tx.Each(ctx, func(scan func(...any) error) error {
+		c := candidate{target: &target{}}
+		var timeout *int
+		var box []byte
+		if err := scan(&c.id, &c.url, &c.version, &timeout, &box, &c.slots); err != nil {
+			return err
+		}
+		c.timeout = d.o.Timeout
+		if timeout != nil {
+			c.timeout = time.Duration(*timeout) * time.Second
+		}
+		list, boxes = append(list, c), append(boxes, box)
+		return nil
+		// A scalar subquery and not "exists": PostgreSQL would turn that into a join over all jobs.
+	}, `
+		select e.id, e.url, e.version, e.timeout_seconds, e.secrets,
+		       coalesce(e.concurrency, cast($1 as bigint)) - (select count(*) from dispatch_job f
+		          where f.endpoint_id = e.id and f.lease_until is not null)
+		  from dispatch_endpoint e
+		 where e.id > $2 and e.id <= $3 and not e.paused and e.deleted_at is null
+		   and (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $4
+		         order by j.due_at limit 1) is not null
+		 order by e.id limit $5`+tx.SkipLocked("e"),
+		d.o.EndpointConcurrency, after, upper, now.UnixMicro(), maxEndpoints)
+	if err != nil {
+		return nil, fmt.Errorf("find due endpoints: %w", err)
+	}
+	for i := range list {
+		if err := d.endpoints.fill(d, list[i].target, boxes[i]); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// lease marks the due jobs of some endpoints as in flight. A job whose time is over dies instead.
+func (d *Dispatcher) lease(ctx context.Context, tx *store.Tx, now time.Time, token string, ring []candidate, grants []int, c *claimed) error {
+	until := now
+	args := []any{token, d.log.Writer(), now.UnixMicro(), nil}
+	targets := map[string]*target{}
+	for i, e := range ring {
+		args = append(args, e.id, grants[i])
+		targets[e.id] = e.target
+		until = later(until, now.Add(e.timeout+leaseMargin))
+	}
+	args[3] = until.UnixMicro()
+	err := tx.Each(ctx, func(scan func(...any) error) error {
+		dl := &delivery{token: token, leasedAt: now}
+		var endpointID string
+		var status Status
+		var budget, maxAttempts int
+		if err := scan(&dl.jobID, &endpointID, &status, &dl.number, &budget, &maxAttempts, &dl.size); err != nil {
+			return err
+		}
+		if status == DeadLetter {
+			c.events = append(c.events, deadEvent(dl.jobID, Expired, ""))
+			return nil
+		}
+		dl.target = targets[endpointID]
+		dl.left = budget - dl.number
+		dl.tried = max(1, maxAttempts-dl.left)
+		c.jobs = append(c.jobs, dl)
+		return nil
+	}, leaseText(len(ring), tx.SkipLocked("")), args...)
+	if err != nil {
+		return fmt.Errorf("claim jobs: %w", err)
+	}
+	return nil
+}
+
+// leaseText is the claim of n endpoints' due jobs, the oldest first, in one statement.
+func leaseText(n int, lock string) string {
+	var b strings.Builder
+	b.WriteString(`
+		update dispatch_job
+		   set status = case when expire_at <= $3 then 'DEAD_LETTER' else 'IN_FLIGHT' end,
+		       due_at = null, updated_at = $3,
+		       attempt_count = attempt_count + case when expire_at <= $3 then 0 else 1 end,
+		       lease_token = case when expire_at <= $3 then null else cast($1 as text) end,
+		       lease_node = case when expire_at <= $3 then null else cast($2 as text) end,
+		       lease_until = case when expire_at <= $3 then null else cast($4 as bigint) end,
+		       dead_lettered_at = case when expire_at <= $3 then cast($3 as bigint) end,
+		       dead_letter_reason = case when expire_at <= $3 then 'EXPIRED' end
+		 where id in (`)
+	for i := range n {
+		if i > 0 {
+			b.WriteString(" union all ")
+		}
+		fmt.Fprintf(&b, `select id from (select id from dispatch_job where endpoint_id = $%d and due_at <= $3
+			order by due_at, id limit $%d%s) as b%d`, 5+2*i, 6+2*i, lock, i)
+	}
+	b.WriteString(`)
+		returning id, endpoint_id, status, attempt_count, attempt_budget, max_attempts, payload_size`)
+	return b.String()
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// endpointCache keeps endpoints' secrets decrypted, by the version of their row.
+type endpointCache struct {
+	mu      sync.Mutex
+	entries map[string]cachedSecrets
+}
+
+type cachedSecrets struct {
+	version int64
+	secrets secrets
+}
+
+// maxCached bounds the cache; past it, it starts anew.
+const maxCached = 4096
+
+func (c *endpointCache) fill(d *Dispatcher, t *target, box []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.entries[t.id]; ok && e.version == t.version {
+		t.secrets = e.secrets
+		return nil
+	}
+	s, err := d.openSecrets(t.id, box)
+	if err != nil {
+		return err
+	}
+	if c.entries == nil || len(c.entries) >= maxCached {
+		c.entries = map[string]cachedSecrets{}
+	}
+	c.entries[t.id] = cachedSecrets{t.version, s}
+	t.secrets = s
+	return nil
+}
+
+// payloads reads the small payloads of claimed jobs at once; each large one is read when it is sent.
+func (d *Dispatcher) payloads(ctx context.Context, jobs []*delivery) error {
+	byID := map[string]*delivery{}
+	var ids []any
+	for _, dl := range jobs {
+		if dl.size <= smallPayload {
+			byID[dl.jobID] = dl
+			ids = append(ids, dl.jobID)
+		}
+	}
+	for len(ids) > 0 {
+		n := store.Piece(len(ids), maxBatch)
+		err := d.log.Store().Read(ctx, func(tx *store.Tx) error {
+			return tx.Each(ctx, func(scan func(...any) error) error {
+				var id, contentType string
+				var box []byte
+				if err := scan(&id, &contentType, &box); err != nil {
+					return err
+				}
+				dl := byID[id]
+				dl.contentType, dl.box = contentType, box
+				return nil
+			}, `select job_id, content_type, body from dispatch_payload where job_id in (`+store.Placeholders(1, n)+`)`, ids[:n]...)
+		})
+		if err != nil {
+			return fmt.Errorf("read payloads: %w", err)
+		}
+		ids = ids[n:]
+	}
+	return nil
+}
+
+// Payload gives a job's payload. It is audited: the caller must be somebody who may read it.
+func (d *Dispatcher) Payload(ctx context.Context, by audit.Principal, jobID string) (contentType string, payload []byte, err error) {
+	if _, err := d.Get(ctx, by, jobID); err != nil {
+		return "", nil, err
+	}
+	contentType, payload, err = d.readPayload(ctx, jobID)
+	if err != nil {
+		return "", nil, err
+	}
+	err = d.log.Record(ctx, by, audit.Event{Action: "dispatch.payload.read", Entity: "DispatchJob", EntityID: jobID})
+	if err != nil {
+		return "", nil, err
+	}
+	return contentType, payload, nil
+}
+
+func (d *Dispatcher) readPayload(ctx context.Context, jobID string) (contentType string, payload []byte, err error) {
+	var box []byte
+	err = d.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(ctx, `select content_type, body from dispatch_payload where job_id = $1`, jobID).Scan(&contentType, &box)
+	})
+	if err != nil {
+		return "", nil, fmt.Errorf("read the payload of job %s: %w", jobID, err)
+	}
+	payload, err = d.data.Decrypt(keys.JobPayload, jobID, box)
+	if err != nil {
+		return "", nil, fmt.Errorf("read the payload of job %s: %w", jobID, err)
+	}
+	return contentType, payload, nil
+}

@@ -1,0 +1,408 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"sealpost/audit"
+	"sealpost/fault"
+	"sealpost/keys"
+	"sealpost/store"
+)
+
+// Limits of an endpoint.
+const (
+	maxEndpointName    = 200  // code points
+	maxEndpointURL     = 2048 // bytes
+	MaxConcurrency     = 1024
+	MaxTimeoutSeconds  = 300
+	MaxAttemptsAllowed = 100
+)
+
+// Endpoint is where jobs go. Zero for Concurrency, TimeoutSeconds or MaxAttempts is the deployment's
+// default, and follows it.
+type Endpoint struct {
+	ID             string
+	Name           string
+	URL            string
+	Concurrency    int // leases at once, over all servers
+	TimeoutSeconds int
+	MaxAttempts    int // of a job accepted from now on
+	Paused         bool
+	PausedReason   string
+	OldSecretUntil time.Time // during a rotation's overlap: until when the old secret signs, too
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+}
+
+// NewEndpoint is what an endpoint is made of.
+type NewEndpoint struct {
+	Name, URL                                string
+	Concurrency, TimeoutSeconds, MaxAttempts int
+}
+
+// EndpointChange is what is to change about an endpoint: nil leaves as it is.
+type EndpointChange struct {
+	Name, URL                                *string
+	Concurrency, TimeoutSeconds, MaxAttempts *int
+}
+
+func (n NewEndpoint) check() error {
+	name := strings.TrimSpace(n.Name)
+	if name == "" || name != n.Name || utf8.RuneCountInString(name) > maxEndpointName {
+		return fault.New(fault.Invalid, "name has 1 to %d characters and no space around it", maxEndpointName)
+	}
+	if err := checkURL(n.URL); err != nil {
+		return err
+	}
+	for _, limit := range []struct {
+		name     string
+		got, max int
+	}{
+		{"concurrency", n.Concurrency, MaxConcurrency},
+		{"timeoutSeconds", n.TimeoutSeconds, MaxTimeoutSeconds},
+		{"maxAttempts", n.MaxAttempts, MaxAttemptsAllowed},
+	} {
+		if limit.got < 0 || limit.got > limit.max {
+			return fault.New(fault.Invalid, "%s is 1 to %d, or 0 for the deployment's own", limit.name, limit.max)
+		}
+	}
+	return nil
+}
+
+// checkURL tells whether jobs can be posted to a URL. Whether its address is allowed is asked when it
+// is connected to: a name's address can change.
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || len(raw) > maxEndpointURL:
+		return fault.New(fault.Invalid, "url is not a URL of at most %d bytes", maxEndpointURL)
+	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "":
+		return fault.New(fault.Invalid, "url starts with https:// or http:// and names a host")
+	case u.User != nil:
+		return fault.New(fault.Invalid, "url holds no credentials")
+	case u.Fragment != "" || strings.Contains(raw, "#"):
+		return fault.New(fault.Invalid, "url has no fragment")
+	}
+	return nil
+}
+
+const endpointColumns = `id, name, url, concurrency, timeout_seconds, max_attempts, paused, paused_reason, secrets, created_at, updated_at`
+
+func (d *Dispatcher) scanEndpoint(scan func(...any) error) (Endpoint, error) {
+	var e Endpoint
+	var concurrency, timeout, attempts *int
+	var box []byte
+	err := scan(&e.ID, &e.Name, &e.URL, &concurrency, &timeout, &attempts, &e.Paused, store.String(&e.PausedReason),
+		&box, store.Time(&e.CreatedAt), store.Time(&e.UpdatedAt))
+	if err != nil {
+		return e, err
+	}
+	for _, f := range []struct{ from, to *int }{{concurrency, &e.Concurrency}, {timeout, &e.TimeoutSeconds}, {attempts, &e.MaxAttempts}} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	s, err := d.openSecrets(e.ID, box)
+	if err != nil {
+		return e, err
+	}
+	if s.Previous != "" && s.PreviousUntil.After(time.Now()) {
+		e.OldSecretUntil = s.PreviousUntil
+	}
+	return e, nil
+}
+
+func (d *Dispatcher) openSecrets(endpointID string, box []byte) (secrets, error) {
+	var s secrets
+	text, err := d.data.Decrypt(keys.EndpointCredentials, endpointID, box)
+	if err != nil {
+		return s, fmt.Errorf("secrets of endpoint %s: %w", endpointID, err)
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		return s, fmt.Errorf("secrets of endpoint %s: %w", endpointID, err)
+	}
+	return s, nil
+}
+
+func (d *Dispatcher) sealSecrets(endpointID string, s secrets) ([]byte, error) {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	return d.data.Encrypt(keys.EndpointCredentials, endpointID, text)
+}
+
+// nullable is a number as the table keeps it: null where it is the deployment's default.
+func nullable(n int) any {
+	if n == 0 {
+		return nil
+	}
+	return n
+}
+
+// CreateEndpoint makes an endpoint and its signing secret, which is given here and never again.
+func (d *Dispatcher) CreateEndpoint(ctx context.Context, by audit.Principal, n NewEndpoint) (Endpoint, string, error) {
+	if err := n.check(); err != nil {
+		return Endpoint{}, "", err
+	}
+	id, secret := store.NewID(), newSigningSecret()
+	box, err := d.sealSecrets(id, secrets{Signing: secret})
+	if err != nil {
+		return Endpoint{}, "", err
+	}
+	var e Endpoint
+	err = d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		_, err = tx.Exec(ctx, `
+			insert into dispatch_endpoint (id, name, url, concurrency, timeout_seconds, max_attempts, paused, secrets, version, created_at, updated_at)
+			values ($1, $2, $3, $4, $5, $6, false, $7, 1, $8, $8)`,
+			id, n.Name, n.URL, nullable(n.Concurrency), nullable(n.TimeoutSeconds), nullable(n.MaxAttempts), box, now.UnixMicro())
+		if err != nil {
+			return nil, fmt.Errorf("create an endpoint: %w", err)
+		}
+		e, err = d.readEndpoint(ctx, tx, id)
+		return []audit.Event{{Action: "dispatch.endpoint.created", Entity: "DispatchEndpoint", EntityID: id,
+			Details: map[string]any{"name": n.Name, "host": hostOf(n.URL)}}}, err
+	})
+	if err != nil {
+		return Endpoint{}, "", err
+	}
+	return e, secret, nil
+}
+
+// hostOf is what an event says of a URL: its path and query may hold a token.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+func (d *Dispatcher) readEndpoint(ctx context.Context, tx *store.Tx, id string) (Endpoint, error) {
+	e, err := d.scanEndpoint(tx.QueryRow(ctx, `select `+endpointColumns+` from dispatch_endpoint where id = $1 and deleted_at is null`, id).Scan)
+	if store.NoRow(err) {
+		return e, fault.New(fault.NotFound, "there is no endpoint %s", id)
+	}
+	if err != nil {
+		return e, fmt.Errorf("read endpoint %s: %w", id, err)
+	}
+	return e, nil
+}
+
+// Endpoint gives one endpoint. fault.NotFound, for a deleted one too.
+func (d *Dispatcher) Endpoint(ctx context.Context, id string) (e Endpoint, err error) {
+	err = d.log.Store().Read(ctx, func(tx *store.Tx) error {
+		e, err = d.readEndpoint(ctx, tx, id)
+		return err
+	})
+	return e, err
+}
+
+// Endpoints lists endpoints, the oldest first. The cursor is an endpoint's id.
+func (d *Dispatcher) Endpoints(ctx context.Context, page store.Page) (store.List[Endpoint], error) {
+	var list []Endpoint
+	err := d.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.Each(ctx, func(scan func(...any) error) error {
+			e, err := d.scanEndpoint(scan)
+			list = append(list, e)
+			return err
+		}, `select `+endpointColumns+` from dispatch_endpoint where deleted_at is null and id > $1 order by id limit $2`,
+			page.After, page.Limit+1)
+	})
+	if err != nil {
+		return store.List[Endpoint]{}, fmt.Errorf("list endpoints: %w", err)
+	}
+	return store.Cut(list, page, func(e Endpoint) string { return e.ID }), nil
+}
+
+// ChangeEndpoint changes what is named. Jobs that wait go to the new URL. fault.NotFound, fault.Invalid.
+func (d *Dispatcher) ChangeEndpoint(ctx context.Context, by audit.Principal, id string, c EndpointChange) (Endpoint, error) {
+	var e Endpoint
+	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		old, err := d.readEndpoint(ctx, tx, id)
+		if err != nil {
+			return nil, err
+		}
+		n := NewEndpoint{old.Name, old.URL, old.Concurrency, old.TimeoutSeconds, old.MaxAttempts}
+		details := map[string]any{}
+		change(details, "name", &n.Name, c.Name, func(s string) any { return s })
+		change(details, "host", &n.URL, c.URL, func(s string) any { return hostOf(s) })
+		for _, f := range []struct {
+			name string
+			to   *int
+			from *int
+		}{
+			{"concurrency", &n.Concurrency, c.Concurrency},
+			{"timeoutSeconds", &n.TimeoutSeconds, c.TimeoutSeconds},
+			{"maxAttempts", &n.MaxAttempts, c.MaxAttempts},
+		} {
+			change(details, f.name, f.to, f.from, func(v int) any { return v })
+		}
+		if len(details) == 0 {
+			return nil, fault.New(fault.Invalid, "nothing is to be changed")
+		}
+		if err := n.check(); err != nil {
+			return nil, err
+		}
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		changed, err := tx.Exec(ctx, `
+			update dispatch_endpoint
+			   set name = $2, url = $3, concurrency = $4, timeout_seconds = $5, max_attempts = $6, version = version + 1, updated_at = $7
+			 where id = $1 and deleted_at is null`,
+			id, n.Name, n.URL, nullable(n.Concurrency), nullable(n.TimeoutSeconds), nullable(n.MaxAttempts), now.UnixMicro())
+		if err != nil {
+			return nil, fmt.Errorf("change endpoint %s: %w", id, err)
+		}
+		if changed == 0 {
+			return nil, fault.New(fault.NotFound, "there is no endpoint %s", id)
+		}
+		e, err = d.readEndpoint(ctx, tx, id)
+		return []audit.Event{{Action: "dispatch.endpoint.changed", Entity: "DispatchEndpoint", EntityID: id, Details: details}}, err
+	})
+	d.Wake()
+	return e, err
+}
+
+// change sets a field to what is asked for, and tells the event.
+func change[T any](details map[string]any, name string, to, from *T, tell func(T) any) {
+	if from != nil {
+		*to = *from
+		details[name] = tell(*from)
+	}
+}
+
+// SetPaused pauses an endpoint, which then keeps its jobs, or resumes it. Setting it to what it is
+// already changes nothing.
+func (d *Dispatcher) SetPaused(ctx context.Context, by audit.Principal, id string, paused bool, reason string) (Endpoint, error) {
+	var e Endpoint
+	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		old, err := d.readEndpoint(ctx, tx, id)
+		if err != nil {
+			return nil, err
+		}
+		if old.Paused == paused {
+			e = old
+			return nil, audit.ErrNothing
+		}
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := tx.Exec(ctx, `
+			update dispatch_endpoint set paused = $2, paused_reason = $3, version = version + 1, updated_at = $4 where id = $1`,
+			id, paused, store.Text(reason), now.UnixMicro()); err != nil {
+			return nil, fmt.Errorf("pause or resume endpoint %s: %w", id, err)
+		}
+		e, err = d.readEndpoint(ctx, tx, id)
+		return []audit.Event{pausedEvent(id, paused, reason)}, err
+	})
+	d.Wake()
+	return e, err
+}
+
+func pausedEvent(id string, paused bool, reason string) audit.Event {
+	e := audit.Event{Action: "dispatch.endpoint.resumed", Entity: "DispatchEndpoint", EntityID: id}
+	if paused {
+		e.Action = "dispatch.endpoint.paused"
+	}
+	if reason != "" {
+		e.Details = map[string]any{"reason": reason}
+	}
+	return e
+}
+
+// MaxOverlap is the longest that an old signing secret may sign beside the new one.
+const MaxOverlap = 7 * 24 * time.Hour
+
+// RotateSecret gives an endpoint a new signing secret, which is given here and never again. The old
+// one signs beside it until the overlap ends; with none it stops at once.
+func (d *Dispatcher) RotateSecret(ctx context.Context, by audit.Principal, id string, overlap time.Duration) (Endpoint, string, error) {
+	if overlap < 0 || overlap > MaxOverlap {
+		return Endpoint{}, "", fault.New(fault.Invalid, "overlapHours is 0 to %d", int(MaxOverlap.Hours()))
+	}
+	secret := newSigningSecret()
+	var e Endpoint
+	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		var box []byte
+		err := tx.QueryRow(ctx, `select secrets from dispatch_endpoint where id = $1 and deleted_at is null`+tx.ForUpdate(), id).Scan(&box)
+		if store.NoRow(err) {
+			return nil, fault.New(fault.NotFound, "there is no endpoint %s", id)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("rotate the secret of endpoint %s: %w", id, err)
+		}
+		old, err := d.openSecrets(id, box)
+		if err != nil {
+			return nil, err
+		}
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s := secrets{Signing: secret}
+		if overlap > 0 {
+			s.Previous, s.PreviousUntil = old.Signing, now.Add(overlap)
+		}
+		if box, err = d.sealSecrets(id, s); err != nil {
+			return nil, err
+		}
+		if _, err := tx.Exec(ctx, `update dispatch_endpoint set secrets = $2, version = version + 1, updated_at = $3 where id = $1`,
+			id, box, now.UnixMicro()); err != nil {
+			return nil, fmt.Errorf("rotate the secret of endpoint %s: %w", id, err)
+		}
+		e, err = d.readEndpoint(ctx, tx, id)
+		return []audit.Event{{Action: "dispatch.endpoint.secret_rotated", Entity: "DispatchEndpoint", EntityID: id,
+			Details: map[string]any{"overlapHours": overlap.Hours()}}}, err
+	})
+	if err != nil {
+		return Endpoint{}, "", err
+	}
+	return e, secret, nil
+}
+
+// DeleteEndpoint leaves a tombstone without secrets. fault.Conflict while jobs are unfinished.
+func (d *Dispatcher) DeleteEndpoint(ctx context.Context, by audit.Principal, id string) error {
+	return d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		var name string
+		err := tx.QueryRow(ctx, `select name from dispatch_endpoint where id = $1 and deleted_at is null`+tx.ForUpdate(), id).Scan(&name)
+		if store.NoRow(err) {
+			return nil, fault.New(fault.NotFound, "there is no endpoint %s", id)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("delete endpoint %s: %w", id, err)
+		}
+		var unfinished string
+		err = tx.QueryRow(ctx, `
+			select id from dispatch_job where endpoint_id = $1 and due_at is not null
+			union all
+			select id from dispatch_job where endpoint_id = $1 and lease_until is not null limit 1`, id).Scan(&unfinished)
+		if err == nil {
+			return nil, fault.New(fault.Conflict, "this endpoint has unfinished jobs: let them end, or dead-letter them").With("jobId", unfinished)
+		}
+		if !store.NoRow(err) {
+			return nil, fmt.Errorf("delete endpoint %s: %w", id, err)
+		}
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		_, err = tx.Exec(ctx, `
+			update dispatch_endpoint set deleted_at = $2, updated_at = $2, secrets = null, paused = true, version = version + 1 where id = $1`,
+			id, now.UnixMicro())
+		return []audit.Event{{Action: "dispatch.endpoint.deleted", Entity: "DispatchEndpoint", EntityID: id,
+			Details: map[string]any{"name": name}}}, err
+	})
+}

@@ -1,0 +1,263 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"sealpost/audit"
+	"sealpost/fault"
+	"sealpost/keys"
+	"sealpost/store"
+)
+
+// Status is where a job stands (SPEC §4).
+type Status string
+
+// The statuses. DISPATCHED and DEAD_LETTER are ends; an operator's replay leads out of both.
+const (
+	Pending    Status = "PENDING"
+	InFlight   Status = "IN_FLIGHT"
+	Retrying   Status = "RETRYING"
+	Dispatched Status = "DISPATCHED"
+	DeadLetter Status = "DEAD_LETTER"
+)
+
+// Reason is why a job is dead (SPEC §4).
+type Reason string
+
+// The reasons.
+const (
+	Exhausted Reason = "EXHAUSTED" // its attempts are used up
+	Permanent Reason = "PERMANENT" // the receiver will never take it
+	Blocked   Reason = "BLOCKED"   // the address is forbidden
+	Expired   Reason = "EXPIRED"   // its time is over
+	Operator  Reason = "OPERATOR"  // an operator gave it up
+)
+
+// Job is one payload on its way to one endpoint.
+type Job struct {
+	ID               string
+	EndpointID       string
+	DocumentID       string // "" for a job that came by API
+	OwnerID          string // who made it
+	Status           Status
+	AttemptCount     int
+	MaxAttempts      int // of one budget; a replay gives a fresh one
+	NextRetryAt      time.Time
+	ExpireAt         time.Time
+	DispatchedAt     time.Time
+	DeadLetteredAt   time.Time
+	DeadLetterReason Reason
+	LastError        string
+	ContentType      string
+	PayloadBytes     int
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
+}
+
+const jobColumns = `j.id, j.endpoint_id, p.document_id, p.owner_id, j.status, j.attempt_count, j.max_attempts,
+	j.due_at, j.expire_at, j.dispatched_at, j.dead_lettered_at, j.dead_letter_reason, j.last_error,
+	p.content_type, j.payload_size, j.created_at, j.updated_at`
+
+// fields are where a row of jobColumns goes.
+func (j *Job) fields() []any {
+	return []any{&j.ID, &j.EndpointID, store.String(&j.DocumentID), store.String(&j.OwnerID), &j.Status,
+		&j.AttemptCount, &j.MaxAttempts, store.Time(&j.NextRetryAt), store.Time(&j.ExpireAt),
+		store.Time(&j.DispatchedAt), store.Time(&j.DeadLetteredAt), store.String((*string)(&j.DeadLetterReason)),
+		store.String(&j.LastError), &j.ContentType, &j.PayloadBytes, store.Time(&j.CreatedAt), store.Time(&j.UpdatedAt)}
+}
+
+// normal makes what an operator set to "at once" read as such: the row's own time of change.
+func (j *Job) normal() {
+	if !j.NextRetryAt.IsZero() && j.NextRetryAt.Before(j.CreatedAt) {
+		j.NextRetryAt = j.UpdatedAt
+	}
+}
+
+// Get gives one job. An author sees own jobs only: fault.NotFound for another's.
+func (d *Dispatcher) Get(ctx context.Context, by audit.Principal, id string) (Job, error) {
+	var job Job
+	err := d.log.Store().Read(ctx, func(tx *store.Tx) (err error) {
+		job, err = readJob(ctx, tx, id)
+		return err
+	})
+	if err == nil && !maySee(by, job) {
+		return Job{}, noJob(id)
+	}
+	return job, err
+}
+
+func readJob(ctx context.Context, tx *store.Tx, id string) (Job, error) {
+	var job Job
+	err := tx.QueryRow(ctx, `
+		select `+jobColumns+`
+		  from dispatch_job j join dispatch_payload p on p.job_id = j.id
+		 where j.id = $1`, id).Scan(job.fields()...)
+	if store.NoRow(err) {
+		return Job{}, noJob(id)
+	}
+	if err != nil {
+		return Job{}, fmt.Errorf("read job %s: %w", id, err)
+	}
+	job.normal()
+	return job, nil
+}
+
+func noJob(id string) error { return fault.New(fault.NotFound, "there is no job %s", id) }
+
+// maySee tells whether somebody may see a job: the runbook's roles see all, an author own ones.
+func maySee(by audit.Principal, job Job) bool {
+	switch by.Role {
+	case audit.Admin, audit.Auditor:
+		return true
+	default:
+		return job.OwnerID != "" && job.OwnerID == by.UserID
+	}
+}
+
+// JobFilter chooses jobs. Empty fields choose all; From is included, To is not. Q is the beginning of
+// a job's or a document's id.
+type JobFilter struct {
+	Status     Status
+	EndpointID string
+	OwnerID    string
+	From, To   time.Time
+	Q          string
+}
+
+// clockSkew is how far a server's clock, which makes ids, may be from the database's, which makes
+// times, before a list by time misses a job at its edge.
+const clockSkew = time.Minute
+
+// List lists jobs, the newest first. The cursor is a job's id. An author's list is of own jobs.
+func (d *Dispatcher) List(ctx context.Context, by audit.Principal, f JobFilter, page store.Page) (store.List[Job], error) {
+	if by.Role != audit.Admin && by.Role != audit.Auditor {
+		f.OwnerID = by.UserID
+	}
+	query, args := f.query(page)
+	var jobs []Job
+	err := d.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.Each(ctx, func(scan func(...any) error) error {
+			var job Job
+			if err := scan(job.fields()...); err != nil {
+				return err
+			}
+			job.normal()
+			jobs = append(jobs, job)
+			return nil
+		}, query, args...)
+	})
+	if err != nil {
+		return store.List[Job]{}, fmt.Errorf("list jobs: %w", err)
+	}
+	return store.Cut(jobs, page, func(j Job) string { return j.ID }), nil
+}
+
+// query writes the list's SQL. What never changes about a job has its indexes on dispatch_payload;
+// each status that can be rare among many jobs has a partial index, named by its own condition.
+func (f JobFilter) query(page store.Page) (string, []any) {
+	var where []string
+	var args []any
+	add := func(condition string, value any) {
+		args = append(args, value)
+		where = append(where, strings.ReplaceAll(condition, "$", fmt.Sprintf("$%d", len(args))))
+	}
+	if f.EndpointID != "" {
+		add("p.endpoint_id = $", f.EndpointID)
+	}
+	if f.OwnerID != "" {
+		add("p.owner_id = $", f.OwnerID)
+	}
+	switch f.Status {
+	case "":
+	case Pending, Retrying:
+		add("j.due_at is not null and j.status = $", string(f.Status))
+	case InFlight:
+		add("j.lease_until is not null and j.status = $", string(f.Status))
+	case DeadLetter:
+		where = append(where, "j.status = 'DEAD_LETTER'")
+	default:
+		add("j.status = $", string(f.Status))
+	}
+	if !f.From.IsZero() {
+		add("j.created_at >= $", f.From.UnixMicro())
+		add("p.job_id >= $", audit.FirstID(f.From.Add(-clockSkew)))
+	}
+	if !f.To.IsZero() {
+		add("j.created_at < $", f.To.UnixMicro())
+		add("p.job_id < $", audit.FirstID(f.To.Add(clockSkew)))
+	}
+	if f.Q != "" {
+		add("(p.job_id >= $ and p.job_id < $||'~' or p.document_id >= $ and p.document_id < $||'~')", strings.ToLower(f.Q))
+	}
+	if page.After != "" {
+		add("p.job_id < $", page.After)
+	}
+	query := `select ` + jobColumns + ` from dispatch_payload p join dispatch_job j on j.id = p.job_id`
+	if len(where) > 0 {
+		query += ` where ` + strings.Join(where, " and ")
+	}
+	args = append(args, page.Limit+1)
+	return query + fmt.Sprintf(` order by p.job_id desc limit $%d`, len(args)), args
+}
+
+// Outcome is how an attempt ended.
+type Outcome string
+
+// The outcomes. An interrupted attempt's server ended before the answer was stored, so nobody knows
+// it; it costs no budget. A late answer came when the job was no longer this attempt's.
+const (
+	Delivered   Outcome = "DELIVERED"
+	Failed      Outcome = "FAILED"
+	Interrupted Outcome = "INTERRUPTED"
+	Late        Outcome = "LATE"
+)
+
+// Attempt is one try to deliver a job.
+type Attempt struct {
+	Number     int
+	Outcome    Outcome
+	StartedAt  time.Time
+	EndedAt    time.Time
+	StatusCode int    // 0 where there was no answer
+	Error      string // "" where it was delivered
+	Answer     string // the first 4 KiB of the receiver's answer, as text
+}
+
+// Attempts gives a job's attempts, the oldest first, at most the last 1,000.
+func (d *Dispatcher) Attempts(ctx context.Context, jobID string) ([]Attempt, error) {
+	var attempts []Attempt
+	err := d.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.Each(ctx, func(scan func(...any) error) error {
+			var a Attempt
+			var code *int
+			var box []byte
+			err := scan(&a.Number, &a.Outcome, store.Time(&a.StartedAt), store.Time(&a.EndedAt), &code, store.String(&a.Error), &box)
+			if err != nil {
+				return err
+			}
+			if code != nil {
+				a.StatusCode = *code
+			}
+			if box != nil {
+				text, err := d.data.Decrypt(keys.AttemptAnswer, jobID, box)
+				if err != nil {
+					return fmt.Errorf("attempt %d: %w", a.Number, err)
+				}
+				a.Answer = strings.ToValidUTF8(string(text), "\uFFFD")
+			}
+			attempts = append(attempts, a)
+			return nil
+		}, `select number, outcome, started_at, ended_at, status_code, error, answer
+		      from dispatch_attempt where job_id = $1 order by number desc, outcome limit 1000`, jobID)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list attempts of job %s: %w", jobID, err)
+	}
+	for i, j := 0, len(attempts)-1; i < j; i, j = i+1, j-1 {
+		attempts[i], attempts[j] = attempts[j], attempts[i]
+	}
+	return attempts, nil
+}

@@ -1,0 +1,299 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"sealpost/audit"
+	"sealpost/fault"
+	"sealpost/store"
+)
+
+// Limits of what an operator may ask for.
+const (
+	DefaultRetry = 20
+	MaxRetry     = 200
+	maxReason    = 500 // code points
+	retryWait    = 25 * time.Second
+	retryLook    = 50 * time.Millisecond
+	atOnce       = 1 // a due time before all others
+)
+
+func checkReason(reason string) error {
+	if strings.TrimSpace(reason) == "" || utf8.RuneCountInString(reason) > maxReason {
+		return fault.New(fault.Invalid, "reason has 1 to %d characters", maxReason)
+	}
+	return nil
+}
+
+// Replay gives a dead or waiting job a fresh budget of attempts, now. Its id and idempotency key stay,
+// so a receiver that already has it can tell; its attempts are kept.
+//
+// fault.NotFound; fault.Conflict while it is in flight, for a deleted endpoint, for a dispatched job
+// without force, and for an expired one without a new end. force needs a reason.
+func (d *Dispatcher) Replay(ctx context.Context, by audit.Principal, id string, r ReplayRequest) (Job, error) {
+	if r.Force || r.Reason != "" {
+		if err := checkReason(r.Reason); err != nil {
+			return Job{}, err
+		}
+	}
+	var job Job
+	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !r.ExpireAt.IsZero() && !r.ExpireAt.After(now) {
+			return nil, fault.New(fault.Invalid, "expireAt is over already")
+		}
+		old, err := readJob(ctx, tx, id)
+		if err != nil {
+			return nil, err
+		}
+		if err := replayable(old, r, now); err != nil {
+			return nil, err
+		}
+		var live int
+		err = tx.QueryRow(ctx, `select 1 from dispatch_endpoint where id = $1 and deleted_at is null`+tx.KeepAlive(), old.EndpointID).Scan(&live)
+		if store.NoRow(err) {
+			return nil, fault.New(fault.Conflict, "the endpoint of this job has been deleted")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("replay job %s: %w", id, err)
+		}
+		n, err := tx.Exec(ctx, `
+			update dispatch_job
+			   set status = 'PENDING', attempt_budget = attempt_count + max_attempts, due_at = $2, updated_at = $3,
+			       expire_at = coalesce($4, expire_at), dispatched_at = null, dead_lettered_at = null, dead_letter_reason = null
+			 where id = $1 and status = $5 and lease_until is null`,
+			id, atOnce, now.UnixMicro(), store.Micros(r.ExpireAt), string(old.Status))
+		if err != nil {
+			return nil, fmt.Errorf("replay job %s: %w", id, err)
+		}
+		if n == 0 { // it changed since it was read
+			return nil, fault.New(fault.Conflict, "job %s is being changed just now: look at it again", id)
+		}
+		job, err = readJob(ctx, tx, id)
+		details := map[string]any{"from": string(old.Status), "endpointId": old.EndpointID}
+		if r.Reason != "" {
+			details["reason"] = r.Reason
+		}
+		return []audit.Event{{Action: "dispatch.job.replayed", Entity: "DispatchJob", EntityID: id, Details: details}}, err
+	})
+	d.Wake()
+	return job, err
+}
+
+// ReplayRequest is how a job is replayed.
+type ReplayRequest struct {
+	Force    bool // also a job that the receiver has
+	Reason   string
+	ExpireAt time.Time // a new end; zero keeps the old one
+}
+
+// replayable tells why a job cannot be replayed as asked.
+func replayable(job Job, r ReplayRequest, now time.Time) error {
+	switch {
+	case job.Status == InFlight:
+		return fault.New(fault.Conflict, "this job is being sent just now").With("status", string(job.Status))
+	case job.Status == Dispatched && !r.Force:
+		return fault.New(fault.Conflict, "the receiver has this job: to send it again, say force and a reason").With("status", string(job.Status))
+	case !job.ExpireAt.IsZero() && !job.ExpireAt.After(now) && r.ExpireAt.IsZero():
+		return fault.New(fault.Conflict, "this job expired at %s: give a new expireAt", job.ExpireAt.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// DeadLetterJob gives a job up, also one in flight: its lease is revoked and the call cancelled, and an
+// answer that still comes is kept as an attempt and changes nothing. fault.Conflict for a job that the
+// receiver has, or that is dead already.
+func (d *Dispatcher) DeadLetterJob(ctx context.Context, by audit.Principal, id, reason string) (Job, error) {
+	if err := checkReason(reason); err != nil {
+		return Job{}, err
+	}
+	var job Job
+	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		n, err := tx.Exec(ctx, `
+			update dispatch_job
+			   set status = 'DEAD_LETTER', dead_letter_reason = 'OPERATOR', dead_lettered_at = $2, due_at = null,
+			       lease_token = null, lease_node = null, lease_until = null, updated_at = $2
+			 where id = $1 and status in ('PENDING', 'IN_FLIGHT', 'RETRYING')`, id, now.UnixMicro())
+		if err != nil {
+			return nil, fmt.Errorf("dead-letter job %s: %w", id, err)
+		}
+		if job, err = readJob(ctx, tx, id); err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return nil, fault.New(fault.Conflict, "this job is %s already", job.Status).With("status", string(job.Status))
+		}
+		return []audit.Event{deadEvent(id, Operator, reason)}, nil
+	})
+	if err == nil {
+		d.cancelJob(id)
+	}
+	return job, err
+}
+
+// cancelJob ends a call of this server. Other servers see within a second that their lease is gone.
+func (d *Dispatcher) cancelJob(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for dl := range d.inFlight {
+		if dl.jobID == id {
+			dl.cancel()
+		}
+	}
+}
+
+// RetryDue has due jobs attempted now, before all others, and waits up to 25 s for what comes of them.
+// With includeWaiting also those whose time has not come. Jobs of paused endpoints keep waiting. What
+// is still being sent when the wait ends is answered as it then is, IN_FLIGHT.
+func (d *Dispatcher) RetryDue(ctx context.Context, by audit.Principal, limit int, includeWaiting bool) ([]Job, error) {
+	if limit < 1 || limit > MaxRetry {
+		return nil, fault.New(fault.Invalid, "limit is 1 to %d", MaxRetry)
+	}
+	var before map[string]int
+	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		before = map[string]int{}
+		chosen, err := d.chooseDue(ctx, tx, limit, includeWaiting)
+		if err != nil {
+			return nil, err
+		}
+		ids := make([]any, 0, len(chosen)+1)
+		names := make([]string, 0, len(chosen))
+		for id, attempts := range chosen {
+			before[id] = attempts
+			ids = append(ids, id)
+			names = append(names, id)
+		}
+		sort.Strings(names)
+		if len(ids) > 0 {
+			_, err = tx.Exec(ctx, fmt.Sprintf(`update dispatch_job set due_at = %d where due_at is not null and id in (`, atOnce)+
+				store.Placeholders(1, len(ids))+`)`, ids...)
+			if err != nil {
+				return nil, fmt.Errorf("retry due jobs: %w", err)
+			}
+		}
+		return []audit.Event{{Action: "dispatch.retry_due.requested", Entity: "DispatchJob", Details: map[string]any{
+			"limit": limit, "includeWaiting": includeWaiting, "jobIds": names}}}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.Wake()
+	return d.outcomes(ctx, before)
+}
+
+// chooseDue picks jobs endpoint by endpoint through the due index, and gives their attempt counts.
+func (d *Dispatcher) chooseDue(ctx context.Context, tx *store.Tx, limit int, includeWaiting bool) (map[string]int, error) {
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	until := now.UnixMicro()
+	if includeWaiting {
+		until = now.AddDate(100, 0, 0).UnixMicro()
+	}
+	type due struct {
+		id       string
+		attempts int
+		at       int64
+	}
+	var found []due
+	for after := ""; ; {
+		var endpoints []string
+		err := tx.Each(ctx, func(scan func(...any) error) error {
+			var id string
+			if err := scan(&id); err != nil {
+				return err
+			}
+			endpoints = append(endpoints, id)
+			return nil
+		}, `select e.id from dispatch_endpoint e
+		     where e.id > $1 and not e.paused and e.deleted_at is null
+		       and (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $2
+		             order by j.due_at limit 1) is not null
+		     order by e.id limit 100`, after, until)
+		if err != nil {
+			return nil, fmt.Errorf("find due endpoints: %w", err)
+		}
+		for _, endpoint := range endpoints {
+			err := tx.Each(ctx, func(scan func(...any) error) error {
+				var j due
+				err := scan(&j.id, &j.attempts, &j.at)
+				found = append(found, j)
+				return err
+			}, `select id, attempt_count, due_at from dispatch_job where endpoint_id = $1 and due_at <= $2
+			     order by due_at, id limit $3`, endpoint, until, limit)
+			if err != nil {
+				return nil, fmt.Errorf("find due jobs: %w", err)
+			}
+			after = endpoint
+		}
+		if len(endpoints) < 100 {
+			break
+		}
+	}
+	sort.Slice(found, func(i, j int) bool { return found[i].at < found[j].at })
+	chosen := map[string]int{}
+	for _, j := range found[:min(len(found), limit)] {
+		chosen[j.id] = j.attempts
+	}
+	return chosen, nil
+}
+
+// outcomes waits until each job has been attempted, and gives them as they then are, in the order of
+// their ids.
+func (d *Dispatcher) outcomes(ctx context.Context, before map[string]int) ([]Job, error) {
+	if len(before) == 0 {
+		return []Job{}, nil
+	}
+	args := make([]any, 0, len(before))
+	for id := range before {
+		args = append(args, id)
+	}
+	args = padded(args, 0)
+	ticker := time.NewTicker(retryLook)
+	defer ticker.Stop()
+	end := time.Now().Add(retryWait)
+	for {
+		var jobs []Job
+		settled := true
+		err := d.log.Store().Read(ctx, func(tx *store.Tx) error {
+			return tx.Each(ctx, func(scan func(...any) error) error {
+				var job Job
+				if err := scan(job.fields()...); err != nil {
+					return err
+				}
+				job.normal()
+				jobs = append(jobs, job)
+				waiting := (job.Status == Pending || job.Status == Retrying) && job.AttemptCount == before[job.ID]
+				if job.Status == InFlight || waiting {
+					settled = false
+				}
+				return nil
+			}, `select `+jobColumns+` from dispatch_job j join dispatch_payload p on p.job_id = j.id
+			     where j.id in (`+store.Placeholders(1, len(args))+`) order by j.id`, args...)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read the retried jobs: %w", err)
+		}
+		if settled || time.Now().After(end) {
+			return jobs, nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
