@@ -71,21 +71,24 @@ func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, fre
 	return c, nil
 }
 
-// share divides what is free over the endpoints that want it. Each may hold no more than what it
-// leaves free (a dynamic threshold, Choudhury and Hahne 1998), so endpoints that hang share a part of
-// the slots, however many they are, and never all of them.
+// share divides what is free over the endpoints that want it, equally, and then gives what some did not
+// want to those that can use it. No endpoint is given more than it leaves free for the others (a
+// dynamic threshold, Choudhury and Hahne 1998), so endpoints that hang share a part of the slots,
+// however many they are, and the last ones are for an endpoint that has none.
 func share(ring []candidate, free int, held map[string]int) []int {
 	grants := make([]int, len(ring))
 	left := free
-	for i, c := range ring {
-		fair := (left + len(ring) - i - 1) / (len(ring) - i)
-		grants[i] = max(0, min(c.slots, free-held[c.id], fair))
-		left -= grants[i]
+	give := func(i, limit int) {
+		has := held[ring[i].id] + grants[i]
+		n := max(0, min(ring[i].slots-grants[i], (left-has+1)/2, limit))
+		grants[i] += n
+		left -= n
 	}
-	for i, c := range ring { // what some did not want goes to those that can use it
-		more := max(0, min(c.slots-grants[i], free-held[c.id]-grants[i], left))
-		grants[i] += more
-		left -= more
+	for i := range ring {
+		give(i, (left+len(ring)-i-1)/(len(ring)-i))
+	}
+	for i := range ring {
+		give(i, left)
 	}
 	return grants
 }

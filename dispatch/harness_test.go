@@ -151,7 +151,9 @@ func await(t *testing.T, d *Dispatcher, id string, want Status) Job {
 			t.Fatal(err)
 		}
 		return job.Status == want
-	}, func() string { return "job " + id + " is " + string(job.Status) + " (" + job.LastError + "), want " + string(want) })
+	}, func() string {
+		return "job " + id + " is " + string(job.Status) + " (" + job.LastError + "), want " + string(want)
+	})
 	return job
 }
 
