@@ -72,7 +72,7 @@ func (l *Log) Change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Ev
 // change; without any it must have kept to the tables of bookkeeping.
 func (l *Log) ChangeOrBookkeep(ctx context.Context, by Principal, fn func(*store.Tx) ([]Event, error)) error {
 	return l.change(ctx, by, fn, func(tx *store.Tx) error {
-		if !tx.WroteOnly(bookkeepingTables) {
+		if !tx.WroteOnly(bookkeeping) {
 			return errors.New("a change without an event, and not only of bookkeeping")
 		}
 		return nil

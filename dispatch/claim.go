@@ -38,9 +38,8 @@ type claimed struct {
 }
 
 // claim takes leases on due jobs, at most free of them, fairly by endpoint: endpoints take turns in
-// the order of their ids, and each gets an equal share of what is free. held is how many this server
-// is sending to each.
-func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, free int, cursor string, held map[string]int) (claimed, error) {
+// the order of their ids, and each gets an equal share of what is free (share.go).
+func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, free int, cursor string, load load) (claimed, error) {
 	c := claimed{cursor: cursor}
 	ring, err := d.candidates(ctx, tx, now, cursor, "")
 	if err != nil {
@@ -59,7 +58,7 @@ func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, fre
 	}
 	ring = ring[:min(len(ring), maxEndpoints)]
 	c.cursor = ring[len(ring)-1].id
-	grants := share(ring, free, held)
+	grants := share(ring, free, load)
 	token := store.NewID()
 	for len(ring) > 0 {
 		n := store.Piece(len(ring), maxEndpoints)
@@ -69,28 +68,6 @@ func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, fre
 		ring, grants = ring[n:], grants[n:]
 	}
 	return c, nil
-}
-
-// share divides what is free over the endpoints that want it, equally, and then gives what some did not
-// want to those that can use it. No endpoint is given more than it leaves free for the others (a
-// dynamic threshold, Choudhury and Hahne 1998), so endpoints that hang share a part of the slots,
-// however many they are, and the last ones are for an endpoint that has none.
-func share(ring []candidate, free int, held map[string]int) []int {
-	grants := make([]int, len(ring))
-	left := free
-	give := func(i, limit int) {
-		has := held[ring[i].id] + grants[i]
-		n := max(0, min(ring[i].slots-grants[i], (left-has+1)/2, limit))
-		grants[i] += n
-		left -= n
-	}
-	for i := range ring {
-		give(i, (left+len(ring)-i-1)/(len(ring)-i))
-	}
-	for i := range ring {
-		give(i, left)
-	}
-	return grants
 }
 
 // candidates gives the endpoints behind a place in the ring that have due work. On PostgreSQL their

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"sealpost/fault"
 	"sealpost/store"
 )
@@ -77,91 +75,6 @@ func FuzzParseRetryAfter(f *testing.F) {
 			t.Errorf("a wait of %s", got)
 		}
 	})
-}
-
-// Whatever endpoints want and hold, a share is within what is free and what each may have; an endpoint
-// that holds more than what is free gets nothing, and one that holds nothing is not refused while
-// anything is.
-func TestShareHolds(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		free := rapid.IntRange(0, 300).Draw(t, "free")
-		n := rapid.IntRange(1, maxEndpoints).Draw(t, "endpoints")
-		held := map[string]int{}
-		ring := make([]candidate, n)
-		for i := range ring {
-			id := fmt.Sprint(i)
-			ring[i] = candidate{&target{id: id}, rapid.IntRange(-3, 40).Draw(t, "slots")}
-			held[id] = rapid.IntRange(0, 40).Draw(t, "held")
-		}
-		grants := share(ring, free, held)
-		sum := 0
-		for i, c := range ring {
-			if grants[i] < 0 || grants[i] > max(0, c.slots) || grants[i] > 0 && held[c.id] > free {
-				t.Fatalf("endpoint %d with %d slots, %d held and %d free was given %d", i, c.slots, held[c.id], free, grants[i])
-			}
-			sum += grants[i]
-		}
-		if sum > free {
-			t.Fatalf("%d given of %d", sum, free)
-		}
-		for i, c := range ring {
-			if sum < free && c.slots > 0 && held[c.id] == 0 && grants[i] == 0 {
-				t.Fatalf("endpoint %d holds nothing and got nothing, while %d of %d are left", i, free-sum, free)
-			}
-		}
-	})
-}
-
-// However many endpoints hang, and however often they are served, they leave something for one that
-// does not: as long as there are more slots than endpoints.
-func TestShareLeavesRoom(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		hanging := rapid.IntRange(1, maxEndpoints-1).Draw(t, "hanging")
-		free := rapid.IntRange(2*hanging+1, 300).Draw(t, "slots")
-		ring := make([]candidate, hanging)
-		held := map[string]int{}
-		for range 50 {
-			for i := range ring {
-				ring[i] = candidate{&target{id: fmt.Sprint(i)}, 1000 - held[fmt.Sprint(i)]}
-			}
-			for i, n := range share(ring, free, held) {
-				held[fmt.Sprint(i)] += n
-				free -= n
-			}
-		}
-		if free == 0 {
-			t.Fatalf("%d hanging endpoints took every slot: %v", hanging, held)
-		}
-	})
-}
-
-func TestShareIsEqual(t *testing.T) {
-	for _, tt := range []struct {
-		name        string
-		slots, held []int
-		free        int
-		want        []int
-	}{
-		{"equal wants", []int{16, 16, 16, 16}, []int{0, 0, 0, 0}, 32, []int{8, 8, 8, 4}},
-		{"little wanted of much", []int{2, 2, 2}, []int{0, 0, 0}, 64, []int{2, 2, 2}},
-		{"what one does not want others get", []int{1, 4}, []int{0, 0}, 32, []int{1, 4}},
-		{"one that holds much gets nothing", []int{16, 16}, []int{12, 0}, 12, []int{0, 6}},
-		{"one alone leaves half", []int{1000}, []int{0}, 256, []int{128}},
-		{"the last slot is for one that has none", []int{16, 16}, []int{1, 0}, 1, []int{0, 1}},
-		{"nothing free", []int{16}, []int{0}, 0, []int{0}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			ring := make([]candidate, len(tt.slots))
-			held := map[string]int{}
-			for i := range ring {
-				ring[i] = candidate{&target{id: fmt.Sprint(i)}, tt.slots[i]}
-				held[fmt.Sprint(i)] = tt.held[i]
-			}
-			if got := share(ring, tt.free, held); fmt.Sprint(got) != fmt.Sprint(tt.want) {
-				t.Errorf("got %v, want %v", got, tt.want)
-			}
-		})
-	}
 }
 
 func TestCheckOfAJob(t *testing.T) {

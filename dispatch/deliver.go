@@ -42,6 +42,7 @@ type delivery struct {
 	answer    Answer
 	ours      error // why the attempt was not made, or not ended, here: it costs no budget
 	sent      bool  // the receiver may have it
+	timedOut  bool  // it kept us waiting for nothing
 	cancel    context.CancelFunc
 }
 
@@ -82,6 +83,7 @@ func (d *Dispatcher) send(ctx context.Context, dl *delivery, contentType string,
 	dl.sent = true
 	res, err := d.client.Do(req)
 	if err != nil {
+		dl.timedOut = errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 		return Answer{Err: plain(err, dl.target.timeout)}, nil
 	}
 	defer res.Body.Close() //nolint:errcheck // what matters has been read

@@ -52,7 +52,7 @@ type Dispatcher struct {
 	inFlight map[*delivery]bool // leased here: being sent, or answered and not yet stored
 	sending  int                // of those, how many are being sent
 	ended    []*delivery        // answered, waiting to be stored
-	held     map[string]int     // how many are being sent, by endpoint
+	load     load               // what is being sent where
 	cursor   string             // the endpoint at which the last claim stopped
 	doubt    bool               // a transaction's outcome is not known: leases may be ours unawares
 
@@ -67,7 +67,7 @@ func New(log *audit.Log, data *keys.Ring, o Options) *Dispatcher {
 	d := &Dispatcher{
 		log: log, data: data, o: o,
 		wake:     make(chan struct{}, 1),
-		inFlight: map[*delivery]bool{}, held: map[string]int{},
+		inFlight: map[*delivery]bool{}, load: newLoad(o.Concurrency),
 	}
 	d.client = newClient(o)
 	d.accept.d = d

@@ -26,7 +26,7 @@ func crash(t *testing.T, st *store.Store, o Options) (d *Dispatcher, jobID strin
 		if err != nil {
 			return nil, err
 		}
-		c, err := d.claim(t.Context(), tx, now, 10, "", nil)
+		c, err := d.claim(t.Context(), tx, now, 10, "", newLoad(10))
 		if err == nil && len(c.jobs) != 1 {
 			t.Errorf("%d jobs claimed", len(c.jobs))
 		}

@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"maps"
 	"sync"
 	"time"
 
@@ -79,7 +78,7 @@ func (d *Dispatcher) turn(ctx context.Context, deliveries *sync.WaitGroup, claim
 	ended := d.ended
 	d.ended = nil
 	free := d.o.Concurrency - d.sending
-	cursor, held := d.cursor, maps.Clone(d.held)
+	cursor, load := d.cursor, d.load.clone()
 	d.mu.Unlock()
 
 	var c claimed
@@ -94,7 +93,7 @@ func (d *Dispatcher) turn(ctx context.Context, deliveries *sync.WaitGroup, claim
 			return nil, err
 		}
 		if claiming && free > 0 {
-			if c, err = d.claim(ctx, tx, now, free, cursor, held); err != nil {
+			if c, err = d.claim(ctx, tx, now, free, cursor, load); err != nil {
 				return nil, err
 			}
 		}
@@ -132,16 +131,14 @@ func (d *Dispatcher) start(ctx context.Context, dl *delivery, deliveries *sync.W
 	ctx, dl.cancel = context.WithCancel(ctx)
 	d.inFlight[dl] = true
 	d.sending++
-	d.held[dl.target.id]++
+	d.load.begin(dl.target.id)
 	deliveries.Go(func() {
 		defer dl.cancel()
 		d.deliver(ctx, dl)
 		d.mu.Lock()
 		// The slot is free now, and not when the answer is stored.
 		d.sending--
-		if d.held[dl.target.id]--; d.held[dl.target.id] == 0 {
-			delete(d.held, dl.target.id)
-		}
+		d.load.end(dl.target.id, dl.timedOut)
 		d.ended = append(d.ended, dl)
 		d.mu.Unlock()
 		d.Wake()

@@ -28,7 +28,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
 	if s.dialect == Postgres {
 		dialect = goose.DialectPostgres
-		locker, err := lock.NewPostgresSessionLocker()
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // seconds, and how often
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	}
 	current, target, err := provider.GetVersions(ctx)
 	if err != nil {
-		return fmt.Errorf("migrate the database: %w", outage(err))
+		return fmt.Errorf("migrate the database: %w", outage(ctx, err))
 	}
 	if current > target {
 		return fmt.Errorf("the database is at version %d and this program knows %d: start the newer program", current, target)
@@ -58,7 +58,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		return nil
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrate the database: %w", outage(err))
+		return fmt.Errorf("migrate the database: %w", outage(ctx, err))
 	}
 	return nil
 }
@@ -71,7 +71,7 @@ func (s *Store) createBlobDomain(ctx context.Context) error {
 		exception when duplicate_object or unique_violation then null; -- another server was first
 		end $$`)
 	if err != nil {
-		return fmt.Errorf("create the blob type: %w", outage(err))
+		return fmt.Errorf("create the blob type: %w", outage(ctx, err))
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ func newPool(db *sql.DB, keep bool) *pool {
 	return &pool{DB: db, keep: keep, prepared: map[string]*sql.Stmt{}}
 }
 
+// stmt gives a text's statement, or nil where the text is to be run as it is.
 func (p *pool) stmt(ctx context.Context, query string) *sql.Stmt {
 	if !p.keep {
 		return nil
@@ -68,14 +69,10 @@ func (p *pool) QueryRowContext(ctx context.Context, query string, args ...any) *
 	return p.DB.QueryRowContext(ctx, query, args...)
 }
 
-// Close closes the statements and the connections.
+// Close closes the statements and the connections. Nobody is reading by then: see Store.Close.
 func (p *pool) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, stmt := range p.prepared {
 		_ = stmt.Close()
 	}
-	p.prepared = map[string]*sql.Stmt{}
-	p.keep = false
 	return p.DB.Close()
 }

@@ -6,20 +6,20 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"sealpost/fault"
 )
 
 const (
 	defaultConns  = 32
 	maxTries      = 10 // of a transaction that met another one
+	maxBegins     = 3  // of a transaction whose connection turns out to be broken before it has begun
 	writeDeadline = 60 * time.Second
 )
 
@@ -39,7 +39,8 @@ func openPostgres(ctx context.Context, databaseURL string, o Options) (*Store, e
 	if cfg.ValidateConnect == nil {
 		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
-	db := stdlib.OpenDB(*cfg)
+	s := &Store{dialect: Postgres, log: o.Logger}
+	db := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(s.connected), stdlib.OptionResetSession(s.reused))
 	conns := o.MaxConns
 	if conns == 0 {
 		conns = defaultConns
@@ -48,7 +49,7 @@ func openPostgres(ctx context.Context, databaseURL string, o Options) (*Store, e
 	db.SetMaxIdleConns(conns)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	db.SetConnMaxLifetime(time.Hour)
-	s := &Store{dialect: Postgres, readers: newPool(db, false), log: o.Logger}
+	s.readers = newPool(db, false)
 	if err := s.Ping(ctx); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open the database: %w", err)
@@ -56,15 +57,33 @@ func openPostgres(ctx context.Context, databaseURL string, o Options) (*Store, e
 	return s, nil
 }
 
-// writePostgres runs a transaction, again from its start when it met another one.
+// After a failover the connections that are open may lead to a server that no longer takes writes. The
+// first write that is refused for that reason begins a new generation of connections; one of an older
+// generation is dropped when it is taken from the pool.
+const generationKey = "sealpost.generation"
+
+func (s *Store) connected(_ context.Context, conn *pgx.Conn) error {
+	conn.PgConn().CustomData()[generationKey] = s.generation.Load()
+	return nil
+}
+
+func (s *Store) reused(_ context.Context, conn *pgx.Conn) error {
+	if conn.PgConn().CustomData()[generationKey] != s.generation.Load() {
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
+// writePostgres runs a transaction, again from its start when it met another one. The caller can
+// withdraw it while it waits for a connection.
 func (s *Store) writePostgres(caller context.Context, fn func(*Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), writeDeadline)
 	defer cancel()
 	for try := 1; ; try++ {
-		err := s.tryPostgres(ctx, fn)
-		if err == nil || try == maxTries || !serialization(err) {
-			if readOnly(err) {
-				s.dropIdle()
+		again, err := s.tryPostgres(caller, ctx, fn)
+		if !again || try == maxTries {
+			if err != nil && ctx.Err() != nil {
+				return fault.Wrap(fault.Unavailable, err, "the database did not answer in time").After(retryAfter)
 			}
 			return err
 		}
@@ -75,69 +94,53 @@ func (s *Store) writePostgres(caller context.Context, fn func(*Tx) error) error 
 			pause.Stop()
 			return err
 		}
+		caller = ctx // it has started
 	}
 }
 
-func (s *Store) tryPostgres(ctx context.Context, fn func(*Tx) error) error {
-	tx, err := s.readers.BeginTx(ctx, nil)
+// tryPostgres runs a transaction once. again tells that it met another one and may be tried again.
+func (s *Store) tryPostgres(caller, ctx context.Context, fn func(*Tx) error) (again bool, err error) {
+	conn, sqlTx, err := s.begin(caller, ctx)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return false, err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing; otherwise the error is told already
-	if err := fn(&Tx{store: s, q: tx, ctx: ctx}); err != nil {
-		return err
+	defer conn.Close()     //nolint:errcheck // gives the connection back
+	defer sqlTx.Rollback() //nolint:errcheck // after a commit it does nothing; otherwise the error is told already
+	tx := &Tx{store: s, q: sqlTx, ctx: ctx, whole: true}
+	err = tx.run(fn)
+	if err == nil {
+		if err = sqlTx.Commit(); err != nil {
+			err = fmt.Errorf("commit: %w", tx.fail(ctx, err))
+		}
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
+	// What a statement met counts, whatever fn has made of it.
+	if sqlState(tx.failed) == "25006" {
+		s.generation.Add(1)
 	}
-	return nil
+	return err != nil && serialization(tx.failed), err
 }
 
-// dropIdle closes the connections that nobody uses: after a failover they lead to a server that no
-// longer takes writes, and new ones are made to the one that does.
-func (s *Store) dropIdle() {
-	s.readers.SetMaxIdleConns(0)
-	s.readers.SetMaxIdleConns(s.readers.Stats().MaxOpenConnections)
-}
-
-func sqlState(err error) string {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return e.Code
+// begin takes a connection and begins a transaction on it. A connection that turns out to be broken,
+// as all are that a restarted server has left in the pool, has done nothing yet and is replaced.
+func (s *Store) begin(caller, ctx context.Context) (*sql.Conn, *sql.Tx, error) {
+	for try := 1; ; try++ {
+		conn, err := s.readers.Conn(caller)
+		if err != nil {
+			return nil, nil, fmt.Errorf("connect: %w", outage(caller, err))
+		}
+		tx, err := conn.BeginTx(ctx, nil)
+		if err == nil {
+			return conn, tx, nil
+		}
+		_ = conn.Close()
+		err = outage(ctx, err)
+		if try == maxBegins || !fault.Is(err, fault.Unavailable) {
+			return nil, nil, fmt.Errorf("begin: %w", err)
+		}
 	}
-	return ""
 }
 
 func serialization(err error) bool {
 	code := sqlState(err)
 	return code == "40001" || code == "40P01"
-}
-
-func readOnly(err error) bool { return err != nil && sqlState(err) == "25006" }
-
-func postgresUnique(err error) bool { return sqlState(err) == "23505" }
-
-// Unique tells whether a statement failed because a row with the same key is there already.
-func Unique(err error) bool { return err != nil && (sqliteUnique(err) || postgresUnique(err)) }
-
-// postgresOutage gives the sentence for an error of PostgreSQL that another try may not meet.
-func postgresOutage(err error) string {
-	switch code := sqlState(err); {
-	case code == "53100":
-		return "the database's disk is full"
-	case code == "25006":
-		return "the database is read-only"
-	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"):
-		return "the database is away"
-	case code == "40001" || code == "40P01":
-		return "the database is busy"
-	case code != "":
-		return ""
-	}
-	_, isConnect := errors.AsType[*pgconn.ConnectError](err)
-	_, isNet := errors.AsType[net.Error](err)
-	if isConnect || isNet || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return "the database is away"
-	}
-	return ""
 }

@@ -3,8 +3,13 @@
 // it writes one text of SQL, with $1 … $n for arguments.
 //
 //   - Read runs statements one by one outside a transaction; Snapshot runs them on one consistent view.
+//     Neither can write.
 //   - Write runs a function in a transaction. Only package audit may call it (a linter rule): a change
 //     goes through audit.Change, which adds the event that belongs to it.
+//
+// What a function may do with its Tx is the same on both databases, whichever of them is stricter: a
+// statement that fails ends the transaction, a statement inside another one's rows is refused, and a
+// text with a NUL or with invalid UTF-8 in it is refused as fault.Invalid.
 //
 // Ids are UUIDv7 made by the program, times are microseconds since the epoch (bigint), and nothing
 // here needs a sequence, a trigger or an advisory lock, so an engine that speaks PostgreSQL's
@@ -19,7 +24,8 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"time"
+	"sync"
+	"sync/atomic"
 
 	"sealpost/fault"
 )
@@ -41,12 +47,16 @@ type Options struct {
 
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
-	dialect Dialect
-	path    string // SQLite's file
-	readers *pool  // on PostgreSQL also the writers'
-	writer  *writer
-	lock    *os.File
-	log     *slog.Logger
+	dialect    Dialect
+	path       string // SQLite's file
+	readers    *pool  // on PostgreSQL also the writers'
+	writer     *writer
+	lock       *os.File
+	log        *slog.Logger
+	generation atomic.Int64 // of PostgreSQL's connections; older ones are dropped
+	gate       gate
+	closing    sync.Once
+	closed     error
 }
 
 // Open opens the database that a URL names, "sqlite:PATH" or "postgres://…". It waits for nothing and
@@ -65,56 +75,83 @@ func Open(ctx context.Context, databaseURL string, o Options) (*Store, error) {
 // Dialect tells which of the two databases this is.
 func (s *Store) Dialect() Dialect { return s.dialect }
 
-// Close ends what is under way and closes the database.
+// Close waits for what is under way, reads and writes, and closes the database. What comes after it
+// is answered with fault.Unavailable.
 func (s *Store) Close() error {
-	var errs []error
-	if s.writer != nil {
-		errs = append(errs, s.writer.close())
-	}
-	errs = append(errs, s.readers.Close())
-	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
-	}
-	return errors.Join(errs...)
+	s.closing.Do(func() {
+		s.gate.close()
+		var errs []error
+		if s.writer != nil {
+			errs = append(errs, s.writer.close())
+		}
+		errs = append(errs, s.readers.Close())
+		if s.lock != nil {
+			errs = append(errs, s.lock.Close())
+		}
+		s.closed = errors.Join(errs...)
+	})
+	return s.closed
 }
 
-// Ping asks the database for an answer.
+// Ping asks the database for an answer: on SQLite, whether its file can be read.
 func (s *Store) Ping(ctx context.Context) error {
-	var one int
-	if err := s.readers.QueryRowContext(ctx, `select 1`).Scan(&one); err != nil {
-		return fmt.Errorf("ping the database: %w", outage(err))
+	query := `select 1`
+	if s.dialect == SQLite {
+		query = `select count(*) from sqlite_schema`
+	}
+	err := s.Read(ctx, func(tx *Tx) error {
+		var n int
+		return tx.QueryRow(ctx, query).Scan(&n)
+	})
+	if err != nil {
+		return fmt.Errorf("ping the database: %w", err)
 	}
 	return nil
 }
 
 // Read runs statements one by one, each seeing what is committed when it runs.
 func (s *Store) Read(ctx context.Context, fn func(*Tx) error) error {
-	return outage(fn(&Tx{store: s, q: s.readers}))
+	if !s.gate.enter() {
+		return errClosed()
+	}
+	defer s.gate.leave()
+	return fn(&Tx{store: s, q: s.readers, only: nothing})
 }
 
 // Snapshot runs statements on one consistent, read-only view of the database. It is for short
 // work: a long snapshot keeps PostgreSQL from cleaning up behind the dispatcher.
 func (s *Store) Snapshot(ctx context.Context, fn func(*Tx) error) error {
+	if !s.gate.enter() {
+		return errClosed()
+	}
+	defer s.gate.leave()
 	tx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: s.snapshotIsolation()})
 	if err != nil {
-		return outage(fmt.Errorf("begin a snapshot: %w", err))
+		return fmt.Errorf("begin a snapshot: %w", outage(ctx, err))
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
-	return outage(fn(&Tx{store: s, q: tx}))
+	return (&Tx{store: s, q: tx, only: nothing, whole: true}).run(fn)
 }
 
 // Write runs fn in a transaction that is durable when Write returns nil. fn may run more than once
 // (40001 and 40P01 on PostgreSQL, an aborted group on SQLite), so it sets what it returns anew each
-// time and has no effect outside the transaction. It must not touch the network. The caller's context
-// can withdraw the work only before it has started: from then on it ends by itself.
+// time and has no effect outside the transaction. It must not touch the network, nor call Write. The
+// caller's context can withdraw the work only before it has started: from then on it ends by itself.
+//
+// fault.Unavailable says "not now": a full disk, a database that is away. Where the connection broke
+// during PostgreSQL's commit, nobody knows whether it took place, and it may have.
 func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.writer != nil {
-		return outage(s.writer.do(ctx, fn))
+	if !s.gate.enter() {
+		return errClosed()
 	}
-	return outage(s.writePostgres(ctx, fn))
+	defer s.gate.leave()
+	if s.writer != nil {
+		return s.writer.do(ctx, fn)
+	}
+	return s.writePostgres(ctx, fn)
 }
 
 // snapshotIsolation is repeatable read where that has to be asked for. SQLite knows no other.
@@ -125,17 +162,31 @@ func (s *Store) snapshotIsolation() sql.IsolationLevel {
 	return sql.LevelDefault
 }
 
-// outage gives an error that says "not now" to anyone the kind fault.Unavailable: a full disk, a
-// database that is away or that has become read-only. Everything else passes unchanged.
-func outage(err error) error {
-	if err == nil || fault.Of(err) != fault.Internal {
-		return err
-	}
-	if why := sqliteOutage(err); why != "" {
-		return fault.Wrap(fault.Unavailable, err, "%s", why).After(5 * time.Second)
-	}
-	if why := postgresOutage(err); why != "" {
-		return fault.Wrap(fault.Unavailable, err, "%s", why).After(5 * time.Second)
-	}
-	return err
+// gate counts what is under way, so that Close can wait for it.
+type gate struct {
+	mu     sync.Mutex
+	shut   bool
+	inside sync.WaitGroup
 }
+
+// enter lets somebody in, who leaves later. false: the gate is shut.
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.shut {
+		g.inside.Add(1)
+	}
+	return !g.shut
+}
+
+func (g *gate) leave() { g.inside.Done() }
+
+// close shuts the gate and waits until everybody has left.
+func (g *gate) close() {
+	g.mu.Lock()
+	g.shut = true
+	g.mu.Unlock()
+	g.inside.Wait()
+}
+
+func errClosed() error { return fault.New(fault.Unavailable, "the server is ending") }

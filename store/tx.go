@@ -5,7 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"time"
+	"unicode/utf8"
+
+	"sealpost/fault"
 )
 
 // querier is what a pool, a connection and a transaction have in common.
@@ -15,52 +20,100 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// Tx runs statements: in a transaction under Write and Snapshot, one by one under Read.
+// Tx runs statements: in a transaction under Write and Snapshot, one by one under Read. It is used by
+// one goroutine at a time, and only while its function runs.
 type Tx struct {
-	store *Store
-	q     querier
-	ctx   context.Context // under Write: the writer's, which no caller can cancel
-	now   time.Time
-	only  map[string]bool // the tables that may be written; nil: all
-	wrote map[string]bool // the tables that have been
+	store  *Store
+	q      querier
+	ctx    context.Context // under Write: the writer's, which no caller can cancel
+	now    time.Time
+	only   map[string]bool // what may be written, see Restrict; nil: everything
+	wrote  map[string]bool // what has been
+	whole  bool            // a transaction, which ends with the first statement that fails
+	failed error           // that statement's error
+	inRows bool            // Each is giving out rows
 }
 
-// Restrict lets the transaction write to the named tables only, from now on. Package audit uses it
-// to hold bookkeeping to its closed list.
-func (tx *Tx) Restrict(tables map[string]bool) { tx.only = tables }
+// run gives fn's error, or that of a statement whose error fn left aside: PostgreSQL would not commit,
+// and SQLite may have undone more than that statement.
+func (tx *Tx) run(fn func(*Tx) error) error {
+	err := fn(tx)
+	if err == nil {
+		err = tx.failed
+	}
+	return err
+}
 
 // Exec runs a statement and tells how many rows it changed.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	if err := tx.mayWrite(query); err != nil {
+	if err := tx.check(query, args); err != nil {
 		return 0, err
 	}
-	res, err := tx.q.ExecContext(tx.context(ctx), query, args...)
+	ctx = tx.context(ctx)
+	res, err := tx.q.ExecContext(ctx, query, args...)
 	if err != nil {
-		return 0, err
+		return 0, tx.fail(ctx, err)
 	}
 	return res.RowsAffected()
 }
 
-// Query runs a statement that answers with rows. The caller closes them.
+// Query runs a statement that answers with rows. The caller closes them before the next statement, and
+// asks for their error. Each does both.
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	if err := tx.mayWrite(query); err != nil {
+	if err := tx.check(query, args); err != nil {
 		return nil, err
 	}
-	return tx.q.QueryContext(tx.context(ctx), query, args...)
+	ctx = tx.context(ctx)
+	rows, err := tx.q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, tx.fail(ctx, err)
+	}
+	return rows, nil
+}
+
+// Each runs a query and calls fn for each row, with the rows' Scan. It is Query without the ways to
+// forget closing the rows and asking for their error. fn runs no statement.
+func (tx *Tx) Each(ctx context.Context, fn func(scan func(...any) error) error, query string, args ...any) error {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close() //nolint:errcheck // Err tells
+	tx.inRows = true
+	defer func() { tx.inRows = false }()
+	ctx = tx.context(ctx)
+	scan := func(dest ...any) error {
+		if err := rows.Scan(dest...); err != nil {
+			return tx.fail(ctx, err)
+		}
+		return nil
+	}
+	for rows.Next() {
+		if err := fn(scan); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return tx.fail(ctx, err)
+	}
+	return nil
 }
 
 // QueryRow runs a statement that answers with at most one row. Scan says sql.ErrNoRows (see NoRow)
 // where there is none.
 func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
-	if err := tx.mayWrite(query); err != nil {
+	if err := tx.check(query, args); err != nil {
 		return Row{err: err}
 	}
-	return Row{row: tx.q.QueryRowContext(tx.context(ctx), query, args...)}
+	ctx = tx.context(ctx)
+	return Row{row: tx.q.QueryRowContext(ctx, query, args...), tx: tx, ctx: ctx}
 }
 
-// Row is the answer of QueryRow.
+// Row is the answer of QueryRow. It is to be scanned.
 type Row struct {
 	row *sql.Row
+	tx  *Tx
+	ctx context.Context // the statement's, for the kind of its error
 	err error
 }
 
@@ -69,41 +122,75 @@ func (r Row) Scan(dest ...any) error {
 	if r.err != nil {
 		return r.err
 	}
-	return r.row.Scan(dest...)
+	err := r.row.Scan(dest...)
+	if err != nil && !NoRow(err) {
+		return r.tx.fail(r.ctx, err)
+	}
+	return err
 }
 
-// Each runs a query and calls fn for each row, with the rows' Scan. It is Query without the ways to
-// forget closing the rows and asking for their error.
-func (tx *Tx) Each(ctx context.Context, fn func(scan func(...any) error) error, query string, args ...any) error {
-	rows, err := tx.Query(ctx, query, args...)
-	if err != nil {
-		return err
+// check refuses a statement that one of the databases would refuse, or that this Tx may not run.
+func (tx *Tx) check(query string, args []any) error {
+	if tx.failed != nil {
+		return fmt.Errorf("an earlier statement of this transaction failed: %w", tx.failed)
 	}
-	defer rows.Close() //nolint:errcheck // Err tells
-	for rows.Next() {
-		if err := fn(rows.Scan); err != nil {
-			return err
+	err := tx.mayWrite(query)
+	switch {
+	case err != nil:
+	case tx.inRows:
+		err = errors.New("a statement inside the rows of another one: read them all first")
+	default:
+		err = storable(args)
+	}
+	if err != nil && tx.whole {
+		tx.failed = err
+	}
+	return err
+}
+
+// fail notes that a statement failed, and gives its error.
+func (tx *Tx) fail(ctx context.Context, err error) error {
+	err = outage(ctx, err)
+	if tx.whole && tx.failed == nil {
+		tx.failed = err
+	}
+	return err
+}
+
+// storable refuses a text that PostgreSQL does not take. SQLite would, so the databases would differ.
+func storable(args []any) error {
+	for i, arg := range args {
+		text, ok := arg.(string)
+		if !ok {
+			v := reflect.ValueOf(arg)
+			if v.Kind() != reflect.String {
+				continue
+			}
+			text = v.String()
+		}
+		if strings.IndexByte(text, 0) >= 0 || !utf8.ValidString(text) {
+			return fault.Wrap(fault.Invalid, fmt.Errorf("argument %d", i+1), "a text has a NUL or is not UTF-8, and cannot be stored")
 		}
 	}
-	return rows.Err()
+	return nil
 }
 
 // Now is the database's clock, read once for each transaction, so that leases taken by several
 // servers are measured by one clock. On SQLite, with one server, that is this machine's.
 func (tx *Tx) Now(ctx context.Context) (time.Time, error) {
-	if tx.now.IsZero() {
-		if tx.store.dialect == SQLite {
-			tx.now = time.Now().UTC().Truncate(time.Microsecond)
-			return tx.now, nil
-		}
-		var micros int64
-		err := tx.q.QueryRowContext(tx.context(ctx),
-			`select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)`).Scan(&micros)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
-		}
-		tx.now = FromMicros(micros)
+	if !tx.now.IsZero() {
+		return tx.now, nil
 	}
+	if tx.store.dialect == SQLite {
+		tx.now = time.Now().UTC().Truncate(time.Microsecond)
+		return tx.now, nil
+	}
+	var micros int64
+	err := tx.QueryRow(ctx, `select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)`).Scan(&micros)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
+	}
+	tx.now = FromMicros(micros)
 	return tx.now, nil
 }
 

@@ -3,19 +3,8 @@ package store
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
-
-	"github.com/google/uuid"
 )
-
-// NewID makes an id: a UUIDv7 (RFC 9562) in its text form, so that ids made later sort later.
-func NewID() string { return uuid.Must(uuid.NewV7()).String() }
-
-// ValidID tells whether a text has an id's form, before a database is asked for it.
-func ValidID(id string) bool {
-	return len(id) == 36 && uuid.Validate(id) == nil && strings.ToLower(id) == id
-}
 
 // Micros is a time as the tables keep it: microseconds since the epoch, null for the zero time.
 func Micros(t time.Time) any {
@@ -72,6 +61,26 @@ func (c *StringColumn) Scan(src any) error {
 		*c = StringColumn(v)
 	default:
 		return fmt.Errorf("scan a text: got %T", src)
+	}
+	return nil
+}
+
+// Bytes scans a nullable column of bytes into b: null gives nil, and no bytes give an empty slice, which
+// scanning into a plain slice does not do on SQLite.
+func Bytes(b *[]byte) *BytesColumn { return (*BytesColumn)(b) }
+
+// BytesColumn is a slice of bytes that is being scanned.
+type BytesColumn []byte
+
+// Scan implements sql.Scanner.
+func (c *BytesColumn) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		*c = nil
+	case []byte:
+		*c = append([]byte{}, v...)
+	default:
+		return fmt.Errorf("scan bytes: got %T", src)
 	}
 	return nil
 }

@@ -5,15 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
+	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 )
 
 // maxGroup bounds how many functions one commit carries, and so how long the last one waits.
 const maxGroup = 512
-
-// errClosed answers writes that come after Close.
-var errClosed = errors.New("the database is closed")
 
 // writer is SQLite's group commit. One goroutine owns the one connection that writes. It takes
 // whatever is waiting, runs each function in a savepoint of its own inside one transaction, commits
@@ -27,15 +25,15 @@ type writer struct {
 	queue    chan *work
 	quit     chan struct{}
 	ended    chan struct{}
-	once     sync.Once
 }
 
 // work is a function that waits for the writer. Its caller may withdraw it until it starts.
 type work struct {
-	fn    func(*Tx) error
-	state atomic.Int32
-	done  chan error
-	panic any
+	fn     func(*Tx) error
+	state  atomic.Int32
+	done   chan error
+	panic  any
+	exited bool // by runtime.Goexit, as a test's Fatal does
 }
 
 const (
@@ -44,32 +42,26 @@ const (
 	withdrawn
 )
 
-func startWriter(ctx context.Context, db *sql.DB) (*writer, error) {
+func startWriter(ctx context.Context, s *Store, db *sql.DB) (*writer, error) {
 	db.SetMaxOpenConns(1)
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	w := &writer{
-		db: db, conn: conn, prepared: map[string]*sql.Stmt{},
+		store: s, db: db, conn: conn, prepared: map[string]*sql.Stmt{},
 		queue: make(chan *work, maxGroup), quit: make(chan struct{}), ended: make(chan struct{}),
 	}
 	go w.run()
 	return w, nil
 }
 
-// do hands a function to the writer and waits until it is durable or has failed.
+// do hands a function to the writer and waits until it is durable or has failed. Nobody is inside when
+// the writer ends: see Store.Close.
 func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
 	job := &work{fn: fn, done: make(chan error, 1)}
 	select {
-	case <-w.quit:
-		return errClosed
-	default:
-	}
-	select {
 	case w.queue <- job:
-	case <-w.quit:
-		return errClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -81,20 +73,16 @@ func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
 			return ctx.Err()
 		}
 		return job.result(<-job.done)
-	case <-w.ended: // closed: what was started has its answer, what was not never will
-		select {
-		case err := <-job.done:
-			return job.result(err)
-		default:
-			return errClosed
-		}
 	}
 }
 
-// result gives the caller what its function made, a panic too.
+// result gives the caller what its function made: an error, a panic, or the end of its goroutine.
 func (j *work) result(err error) error {
 	if j.panic != nil {
 		panic(j.panic)
+	}
+	if j.exited {
+		runtime.Goexit()
 	}
 	return err
 }
@@ -107,12 +95,7 @@ func (w *writer) run() {
 		case job := <-w.queue:
 			group = append(group[:0], job)
 		case <-w.quit:
-			select {
-			case job := <-w.queue: // taken before Close: still served
-				group = append(group[:0], job)
-			default:
-				return
-			}
+			return
 		}
 	gather:
 		for len(group) < maxGroup {
@@ -142,34 +125,62 @@ func (w *writer) commit(group []*work) {
 		return
 	}
 	results, err := w.transaction(live)
-	if err == nil {
+	var begin *beginError
+	switch {
+	case err == nil:
 		for i, job := range live {
 			job.done <- results[i]
 		}
-		return
-	}
-	if len(live) == 1 {
-		live[0].done <- err
-		return
-	}
-	for _, job := range live {
-		if results, err := w.transaction([]*work{job}); err != nil {
+	case len(live) == 1, errors.As(err, &begin): // alone each would only wait as long for the lock again
+		for _, job := range live {
 			job.done <- err
-		} else {
-			job.done <- results[0]
+		}
+	default:
+		for _, job := range live {
+			w.commitAlone(job)
 		}
 	}
 }
 
+func (w *writer) commitAlone(job *work) {
+	results, err := w.transaction([]*work{job})
+	if err == nil {
+		err = results[0]
+	}
+	job.done <- err
+}
+
+// beginError says that a transaction could not be begun.
+type beginError struct{ error }
+
+func (e *beginError) Unwrap() error { return e.error }
+
+// errExited is the result of a transaction in which a function ended its goroutine.
+var errExited = errors.New("a function ended its goroutine")
+
 // transaction runs functions in one transaction and gives the result of each. An error means that
-// nothing of it is stored.
+// nothing of it is stored. It has a goroutine of its own, so that a function which ends its
+// goroutine (a test's Fatal) does not end the writer.
 func (w *writer) transaction(group []*work) (results []error, err error) {
+	w.trim()
+	err = errExited
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		results, err = w.transact(group)
+	}()
+	<-done
+	return results, err
+}
+
+func (w *writer) transact(group []*work) (results []error, err error) {
 	ctx := context.Background()
 	if err := w.exec(ctx, "begin immediate"); err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
+		return nil, &beginError{fmt.Errorf("begin: %w", err)}
 	}
+	over := false
 	defer func() {
-		if err != nil {
+		if !over {
 			_ = w.exec(ctx, "rollback") // it may be gone already
 		}
 	}()
@@ -192,28 +203,36 @@ func (w *writer) transaction(group []*work) (results []error, err error) {
 		}
 	}
 	if !stored {
-		return results, w.exec(ctx, "rollback")
+		return results, nil // and the transaction is rolled back
 	}
 	if err := w.exec(ctx, "commit"); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	over = true
 	return results, nil
 }
 
-// call runs one function. A panic is its caller's, not the writer's, and undoes what it wrote.
+// call runs one function. A panic is its caller's, not the writer's, and undoes what it wrote. Its
+// stack is here and not where the panic goes on, so it is logged.
 func (w *writer) call(ctx context.Context, job *work) (err error) {
+	job.panic, job.exited = nil, true
 	defer func() {
 		if p := recover(); p != nil {
-			job.panic, err = p, fmt.Errorf("panic: %v", p)
+			job.panic, job.exited = p, false
+			err = fmt.Errorf("panic: %v", p)
+			w.store.log.Error("a function panicked in its transaction", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		}
 	}()
-	job.panic = nil
-	return job.fn(&Tx{store: w.store, q: w, ctx: ctx})
+	tx := &Tx{store: w.store, q: w, ctx: ctx, whole: true}
+	err = tx.run(job.fn)
+	job.exited = false
+	return err
 }
 
+// exec runs a statement of the writer's own.
 func (w *writer) exec(ctx context.Context, query string) error {
 	_, err := w.ExecContext(ctx, query)
-	return err
+	return outage(ctx, err)
 }
 
 // stmt prepares a text once for the connection's life.
@@ -225,15 +244,20 @@ func (w *writer) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(w.prepared) >= maxPrepared {
-		for text, old := range w.prepared { // any one: this many texts mean that some are rare
-			_ = old.Close()
-			delete(w.prepared, text)
-			break
-		}
-	}
 	w.prepared[query] = stmt
 	return stmt, nil
+}
+
+// trim closes statements that are too many: any of them, since so many texts mean that some are rare.
+// It runs between transactions, when none has rows open, which would be read on after their end.
+func (w *writer) trim() {
+	for text, stmt := range w.prepared {
+		if len(w.prepared) <= maxPrepared {
+			return
+		}
+		_ = stmt.Close()
+		delete(w.prepared, text)
+	}
 }
 
 // ExecContext, QueryContext and QueryRowContext make the writer the querier of its transactions.
@@ -261,9 +285,9 @@ func (w *writer) QueryRowContext(ctx context.Context, query string, args ...any)
 	return stmt.QueryRowContext(ctx, args...)
 }
 
-// close serves what is queued, then closes the connection.
+// close ends the goroutine, when nobody is waiting for it any more, and closes the connection.
 func (w *writer) close() error {
-	w.once.Do(func() { close(w.quit) })
+	close(w.quit)
 	<-w.ended
 	for _, stmt := range w.prepared {
 		_ = stmt.Close()

@@ -129,7 +129,7 @@ func TestTakenPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { _ = l.Close() })
 
 	c := &Cluster{}
 	if c.dir, err = prepareDir(as, Options{}, "password"); err != nil {
@@ -207,9 +207,9 @@ func TestServerEndsWithItsProcess(t *testing.T) {
 
 // A test run may be killed at any moment, also while initdb or the server's start is under way.
 func TestKilledWhileStarting(t *testing.T) {
-	rounds := 12
+	rounds := 6
 	if testing.Short() {
-		rounds = 3
+		rounds = 2
 	}
 	for range rounds {
 		tmp := tempDir(t)
@@ -352,7 +352,7 @@ func tempDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 		t.Fatal(err)
 	}

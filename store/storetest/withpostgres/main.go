@@ -68,7 +68,7 @@ func run(args []string) int {
 
 // runCommand returns the command's exit status, in a shell's manner.
 func runCommand(args []string, url string, signals <-chan os.Signal) int {
-	cmd := exec.CommandContext(context.Background(), args[0], args[1:]...) //nolint:gosec // running what we are told to is the point
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), pgtest.SharedEnv+"="+url)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {

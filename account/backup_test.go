@@ -1,0 +1,65 @@
+package account
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestBackupCodesAreReadable(t *testing.T) {
+	form := regexp.MustCompile(`^[0-9a-hjkmnp-tv-z]{5}-[0-9a-hjkmnp-tv-z]{5}-[0-9a-hjkmnp-tv-z]{5}$`)
+	seen := map[string]bool{}
+	for range 1000 {
+		code := newBackupCode()
+		if !form.MatchString(code) || seen[code] {
+			t.Fatalf("%q is not of the form, or twice", code)
+		}
+		seen[code] = true
+	}
+}
+
+func TestNormalizeBackupCode(t *testing.T) {
+	for _, tt := range []struct {
+		text, want string
+		ok         bool
+	}{
+		{"abcde-fghjk-mnpqr", "abcdefghjkmnpqr", true},
+		{"ABCDE FGHJK MNPQR", "abcdefghjkmnpqr", true},
+		{"abcdefghjkmnpqr", "abcdefghjkmnpqr", true},
+		{" abcde-fghjk-mnpqr ", "abcdefghjkmnpqr", true},
+		{"iIlLo-O0011-abcde", "111100001" + "1abcde", true},
+		{"abcde-fghjk-mnpq", "", false},
+		{"abcde-fghjk-mnpqrs", "", false},
+		{"abcde-fghjk-mnpqu", "", false},
+		{"abcde_fghjk_mnpqr", "", false},
+		{"", "", false},
+		{strings.Repeat("-", 50) + "abcdefghjkmnpqr", "", false},
+	} {
+		got, ok := normalizeBackupCode(tt.text)
+		if ok != tt.ok || (ok && got != tt.want) {
+			t.Errorf("normalizeBackupCode(%q) = %q, %v", tt.text, got, ok)
+		}
+	}
+}
+
+// Two users who had the same code could not be told from the table.
+func TestBackupCodeHashIsTheUsers(t *testing.T) {
+	if string(hashBackupCode("a", "abcde")) == string(hashBackupCode("b", "abcde")) {
+		t.Error("the hash does not depend on the user")
+	}
+}
+
+func FuzzNormalizeBackupCode(f *testing.F) {
+	for _, seed := range []string{"abcde-fghjk-mnpqr", "ABCDE FGHJK MNPQR", "ilo", "\xff", "ſſſſſ-ſſſſſ-ſſſſſ"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, ok := normalizeBackupCode(text)
+		if !ok {
+			return
+		}
+		if again, ok := normalizeBackupCode(got); !ok || again != got || len(got) != backupLength || strings.Trim(got, backupAlphabet) != "" {
+			t.Errorf("%q becomes %q, and then %q", text, got, again)
+		}
+	})
+}

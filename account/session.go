@@ -1,0 +1,212 @@
+package account
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sealpost/audit"
+	"sealpost/fault"
+	"sealpost/store"
+)
+
+// SignIn is what somebody gets who has signed in or refreshed.
+type SignIn struct {
+	User             User
+	SessionID        string
+	Token            string    // the access token
+	ExpiresAt        time.Time // its end
+	RefreshToken     string    // for the cookie
+	RefreshExpiresAt time.Time // the sign-in's end
+	BackupCodes      []string  // only from enrollment
+}
+
+// startSession makes a session and the first token of its chain. The access token comes from issue,
+// once the session is committed.
+func (a *Accounts) startSession(ctx context.Context, tx *store.Tx, p person, from audit.Principal, now time.Time) (SignIn, error) {
+	s := SignIn{
+		User: p.User, SessionID: store.NewID(),
+		RefreshToken: newOpaque(refreshPrefix), RefreshExpiresAt: now.Add(a.o.SignInTTL),
+	}
+	_, err := tx.Exec(ctx, `
+		insert into session (id, user_id, created_at, expires_at, authenticated_at, ip, user_agent)
+		values ($1, $2, $3, $4, $3, $5, $6)`,
+		s.SessionID, p.ID, now.UnixMicro(), s.RefreshExpiresAt.UnixMicro(), store.Text(from.IP), store.Text(shortUserAgent(from.UserAgent)))
+	if err != nil {
+		return SignIn{}, fmt.Errorf("insert session: %w", err)
+	}
+	return s, insertRefreshToken(ctx, tx, s.RefreshToken, s.SessionID, now)
+}
+
+// issue gives a sign-in its access token, which never outlives the session.
+func (a *Accounts) issue(s SignIn, now time.Time) (SignIn, error) {
+	s.ExpiresAt = now.Add(a.o.AccessTTL)
+	if s.RefreshExpiresAt.Before(s.ExpiresAt) {
+		s.ExpiresAt = s.RefreshExpiresAt
+	}
+	s.ExpiresAt = s.ExpiresAt.Truncate(time.Second)
+	var err error
+	s.Token, err = a.tokens.sign(s.User.ID, s.SessionID, now, s.ExpiresAt)
+	return s, err
+}
+
+// Authenticate tells who an access token belongs to. from has the address, user agent and request id
+// of whoever brings it, and is returned completed. The session and its user are read each time, so a
+// revoked session, a disabled account or one without the factor that is required ends the token at
+// once. fault.Unauthenticated.
+func (a *Accounts) Authenticate(ctx context.Context, accessToken string, from audit.Principal) (audit.Principal, error) {
+	claims, err := a.tokens.parse(accessToken)
+	if err != nil {
+		return audit.Principal{}, fault.Wrap(fault.Unauthenticated, err, "the access token is not valid, or has expired")
+	}
+	var s sessionRow
+	var address string
+	var role audit.Role
+	var disabled, mfa bool
+	err = a.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(ctx, `
+			select session.user_id, session.expires_at, session.authenticated_at, session.revoked_at,
+			       account.email, account.role, account.disabled, account.mfa_enabled
+			  from session join account on account.id = session.user_id
+			 where session.id = $1`, claims.SessionID).
+			Scan(&s.userID, store.Time(&s.expiresAt), store.Time(&s.authenticatedAt), store.Time(&s.revokedAt), &address, &role, &disabled, &mfa)
+	})
+	if err != nil && !store.NoRow(err) {
+		return audit.Principal{}, fmt.Errorf("read session: %w", err)
+	}
+	if err != nil || s.userID != claims.Subject || !s.live(a.now()) || disabled || (a.o.MFARequired && !mfa) {
+		return audit.Principal{}, fault.New(fault.Unauthenticated, "this session has ended: sign in again")
+	}
+	from.Kind, from.UserID, from.Email, from.Role = audit.User, s.userID, address, role
+	from.SessionID, from.AuthenticatedAt = claims.SessionID, s.authenticatedAt
+	return from, nil
+}
+
+// sessionRow is what decides whether a session counts.
+type sessionRow struct {
+	userID                                string
+	expiresAt, authenticatedAt, revokedAt time.Time
+}
+
+func (s sessionRow) live(now time.Time) bool { return s.revokedAt.IsZero() && now.Before(s.expiresAt) }
+
+// Session is a sign-in as its user sees it.
+type Session struct {
+	ID              string     `json:"id"`
+	CreatedAt       time.Time  `json:"createdAt"`
+	ExpiresAt       time.Time  `json:"expiresAt"`
+	AuthenticatedAt time.Time  `json:"authenticatedAt"`
+	RefreshedAt     *time.Time `json:"refreshedAt,omitempty"`
+	IP              string     `json:"ip,omitempty"`
+	UserAgent       string     `json:"userAgent,omitempty"`
+	Current         bool       `json:"current"` // the one that is asking
+}
+
+// maxSessions is how many sessions a list shows, the newest first.
+const maxSessions = 200
+
+// Sessions lists the caller's own sessions that have not ended.
+func (a *Accounts) Sessions(ctx context.Context, by audit.Principal) ([]Session, error) {
+	list := []Session{}
+	err := a.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.Each(ctx, func(scan func(...any) error) error {
+			var s Session
+			var refreshed time.Time
+			err := scan(&s.ID, store.Time(&s.CreatedAt), store.Time(&s.ExpiresAt), store.Time(&s.AuthenticatedAt),
+				store.Time(&refreshed), store.String(&s.IP), store.String(&s.UserAgent))
+			if !refreshed.IsZero() {
+				s.RefreshedAt = &refreshed
+			}
+			s.Current = s.ID == by.SessionID
+			list = append(list, s)
+			return err
+		}, `select id, created_at, expires_at, authenticated_at, refreshed_at, ip, user_agent
+		      from session where user_id = $1 and revoked_at is null and expires_at > $2
+		     order by id desc limit $3`, by.UserID, a.now().UnixMicro(), maxSessions)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list sessions: %w", err)
+	}
+	return list, nil
+}
+
+// EndSession ends one of the caller's own sessions. fault.NotFound.
+func (a *Accounts) EndSession(ctx context.Context, by audit.Principal, id string) error {
+	now := a.now()
+	return a.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		n, err := tx.Exec(ctx, `update session set revoked_at = $1 where id = $2 and user_id = $3 and revoked_at is null and expires_at > $1`,
+			now.UnixMicro(), id, by.UserID)
+		if err != nil {
+			return nil, fmt.Errorf("end session: %w", err)
+		}
+		if n == 0 {
+			return nil, fault.New(fault.NotFound, "you have no such session")
+		}
+		return []audit.Event{userEvent("auth.session.ended", by.UserID, map[string]any{"session": id})}, nil
+	})
+}
+
+// Logout ends the session that is asking, with its tokens.
+func (a *Accounts) Logout(ctx context.Context, by audit.Principal) error {
+	now := a.now()
+	return a.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		n, err := tx.Exec(ctx, `update session set revoked_at = $1 where id = $2 and revoked_at is null`, now.UnixMicro(), by.SessionID)
+		if err != nil {
+			return nil, fmt.Errorf("end session: %w", err)
+		}
+		if n == 0 {
+			return nil, audit.ErrNothing // another request was first
+		}
+		return []audit.Event{userEvent("auth.logout.succeeded", by.UserID, nil)}, nil
+	})
+}
+
+// Whose says whose sessions LogoutAll ends: the caller's own where it is zero.
+type Whose struct {
+	UserID   string
+	Everyone bool
+}
+
+// LogoutAll ends all sessions of the caller, or, for an ADMIN who is freshly signed in, of another
+// user or of everyone: what the runbook (§3, §4) asks for when a token may have leaked. Their access
+// tokens end with them, on every server. fault.Forbidden, fault.NotFound.
+func (a *Accounts) LogoutAll(ctx context.Context, by audit.Principal, whose Whose) error {
+	own := whose == Whose{}
+	if whose.Everyone && whose.UserID != "" {
+		return fault.New(fault.Invalid, "say userId or everyone, not both")
+	}
+	if !own {
+		if err := a.guardAdmin(by); err != nil {
+			return a.log.Refused(ctx, by, userEvent("auth.sessions.revoke_refused", whose.UserID, map[string]any{"everyone": whose.Everyone}), err)
+		}
+	}
+	now := a.now()
+	return a.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+		scope, id := "own", by.UserID
+		switch {
+		case whose.Everyone:
+			n, err := tx.Exec(ctx, `update session set revoked_at = $1 where revoked_at is null`, now.UnixMicro())
+			if err != nil {
+				return nil, fmt.Errorf("end sessions: %w", err)
+			}
+			return []audit.Event{userEvent("auth.sessions.revoked", "", map[string]any{"scope": "everyone", "count": n})}, nil
+		case whose.UserID != "":
+			if _, err := personByID(ctx, tx, whose.UserID); err != nil {
+				return nil, err
+			}
+			scope, id = "user", whose.UserID
+		}
+		n, err := revokeSessions(ctx, tx, id, "", now)
+		return []audit.Event{userEvent("auth.sessions.revoked", id, map[string]any{"scope": scope, "count": n})}, err
+	})
+}
+
+// revokeSessions ends a user's sessions except one, and tells how many.
+func revokeSessions(ctx context.Context, tx *store.Tx, userID, except string, now time.Time) (int64, error) {
+	n, err := tx.Exec(ctx, `update session set revoked_at = $1 where user_id = $2 and id <> $3 and revoked_at is null`,
+		now.UnixMicro(), userID, except)
+	if err != nil {
+		return 0, fmt.Errorf("end sessions: %w", err)
+	}
+	return n, nil
+}

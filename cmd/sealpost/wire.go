@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"sealpost/account"
+	"sealpost/audit"
+	"sealpost/config"
+	"sealpost/dispatch"
+	"sealpost/document"
+	"sealpost/rotation"
+	"sealpost/store"
+	"sealpost/web"
+)
+
+// server is the program put together: every part with what it stands on.
+type server struct {
+	config *config.Config
+	logger *slog.Logger
+	name   *serverName
+	drain  time.Duration // what was begun has this long to end
+
+	store     *store.Store
+	log       *audit.Log
+	accounts  *account.Accounts
+	dispatch  *dispatch.Dispatcher
+	documents *document.Documents
+	web       *web.Server
+}
+
+// wire puts the program together, in the order of DESIGN §1 from the bottom to the top: the database
+// with its tables, the audit log, the keys, the domains, and the routes. Nothing runs yet but the
+// database. Whoever wires a server closes it.
+func wire(ctx context.Context, c *config.Config, logger *slog.Logger) (_ *server, err error) {
+	s := &server{config: c, logger: logger, drain: drainFor}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+
+	if s.store, err = openStore(ctx, c, logger); err != nil {
+		return nil, err
+	}
+	if s.name, err = takeServerName(c.DataDir); err != nil {
+		logger.Warn("this server has no name that outlives a restart: after a crash its jobs wait 15 s", "error", err)
+	}
+	s.log = audit.New(s.store, logger)
+	set, err := rotation.Load(ctx, s.log, rotation.Secrets{
+		JWT: c.Secrets.JWT.Reveal(), JWTPrevious: c.Secrets.JWTPrevious.Reveal(),
+		Data: c.Secrets.Data.Reveal(), DataPrevious: c.Secrets.DataPrevious.Reveal(),
+		Audit: c.Secrets.Audit.Reveal(), AuditPrevious: c.Secrets.AuditPrevious.Reveal(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.accounts = account.New(s.log, set, account.Options{
+		Auth: c.Auth, Issuer: c.PublicURL.String(), Production: c.Production(), Bootstrap: c.Secrets.Bootstrap,
+	})
+	s.dispatch = dispatch.New(s.log, set.Data, dispatch.Options{
+		MaxAttempts: c.Dispatch.MaxAttempts, Backoff: c.Dispatch.Backoff, Timeout: c.Dispatch.Timeout,
+		Concurrency: c.Dispatch.Concurrency, EndpointConcurrency: c.Dispatch.EndpointConcurrency,
+		AllowPrivateNetworks: c.Dispatch.AllowPrivateNetworks, AllowedNetworks: c.Dispatch.AllowedNetworks,
+		Server: s.name.String(), Logger: logger,
+	})
+	s.documents = document.New(s.log, set, s.dispatch)
+	s.web = web.New(web.Deps{
+		Config: c, Log: s.log, Accounts: s.accounts, Dispatch: s.dispatch, Documents: s.documents,
+		Version: versionText(), Logger: logger,
+	})
+	return s, nil
+}
+
+// openStore opens the database and brings its tables to this version.
+func openStore(ctx context.Context, c *config.Config, logger *slog.Logger) (*store.Store, error) {
+	st, err := store.Open(ctx, string(c.DatabaseURL.Reveal()), store.Options{Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	if err := st.Migrate(ctx); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return st, nil
+}
+
+// close writes what the audit log still counts, and closes the database. It is the end of a server
+// that does not run, or no longer does.
+func (s *server) close() error {
+	if s.log != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeFor)
+		defer cancel()
+		s.log.Close(ctx)
+	}
+	err := s.name.release()
+	if s.store != nil {
+		if e := s.store.Close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("close the database: %w", e))
+		}
+	}
+	return err
+}

@@ -1,0 +1,88 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Halt shuts the server down, which ends its connections and keeps what is committed: for tests of what
+// happens while the database is away. Resume starts it again, Stop removes the files.
+func (c *Cluster) Halt(ctx context.Context) error {
+	if c.guard == nil {
+		return errors.New("halt PostgreSQL: it is not running, or another process's")
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	file, err := os.ReadFile(c.file("data/postmaster.pid"))
+	if err != nil {
+		return fmt.Errorf("halt PostgreSQL: %w", err)
+	}
+	first, _, _ := strings.Cut(string(file), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return fmt.Errorf("halt PostgreSQL: its pid file says %q", first)
+	}
+	if err := syscall.Kill(pid, syscall.SIGINT); err != nil {
+		return fmt.Errorf("halt PostgreSQL: %w", err)
+	}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for { // the guard says when its server has ended, and keeps the files
+		if _, err := os.Stat(c.file("exited")); err == nil {
+			c.halted = true
+			return c.endGuard()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("halt PostgreSQL: %w", context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// Resume starts a server that was halted, with its data and at its address.
+func (c *Cluster) Resume(ctx context.Context) error {
+	if !c.halted {
+		return errors.New("resume PostgreSQL: it was not halted")
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	bin, err := FindServer(ctx)
+	if err != nil {
+		return err
+	}
+	as, err := serverUser()
+	if err != nil {
+		return err
+	}
+	port, err := strconv.Atoi(c.admin.Port())
+	if err != nil {
+		return err
+	}
+	// The pid file of a server that had to be killed says "ready" until the next one has written its own.
+	if err := errors.Join(os.Remove(c.file("exited")), remove(c.file("data/postmaster.pid"))); err != nil {
+		return fmt.Errorf("resume PostgreSQL: %w", err)
+	}
+	if err := c.startGuard(bin, port, as); err != nil {
+		return fmt.Errorf("resume PostgreSQL: %w", err)
+	}
+	c.halted = false
+	if err := c.awaitReady(ctx); err != nil {
+		return fmt.Errorf("resume PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+// remove removes a file that may be gone already.
+func remove(file string) error {
+	if err := os.Remove(file); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

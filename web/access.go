@@ -1,0 +1,133 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"sealpost/audit"
+	"sealpost/fault"
+)
+
+// access says who may use a route. The zero access is none: a route that has it is not made.
+type access struct {
+	declared bool
+	public   bool
+	roles    []audit.Role // empty: every role
+	loopback bool         // also whoever asks straight from this machine
+}
+
+var (
+	// public is for everybody, signed in or not. A token that comes along is not looked at.
+	public = access{declared: true, public: true}
+	// signedIn is for every person who is signed in.
+	signedIn = access{declared: true}
+)
+
+// only is for people of these roles.
+func only(roles ...audit.Role) access { return access{declared: true, roles: roles} }
+
+// orLoopback also admits whoever asks straight from this machine, who is then nobody in particular.
+func (a access) orLoopback() access {
+	a.loopback = true
+	return a
+}
+
+// security is the access rule as OpenAPI says it.
+func (a access) security() []map[string][]string {
+	bearer := map[string][]string{"bearer": {}}
+	switch {
+	case a.public:
+		return []map[string][]string{} // says so, where leaving it out would mean "as everywhere"
+	case a.loopback:
+		return []map[string][]string{bearer, {}}
+	}
+	return []map[string][]string{bearer}
+}
+
+// describe says in words who may use a route.
+func (a access) describe() string {
+	var who string
+	switch {
+	case a.public:
+		return "Public."
+	case len(a.roles) == 0:
+		who = "For everyone who is signed in"
+	default:
+		names := make([]string, len(a.roles))
+		for i, r := range a.roles {
+			names[i] = string(r)
+		}
+		who = "For " + strings.Join(names, " or ")
+	}
+	if a.loopback {
+		who += ", or straight from the server's own machine"
+	}
+	return who + "."
+}
+
+// admits tells whether a principal may use the route. API keys reach only what their scopes name, so
+// a rule that names no scope is for people.
+func (a access) admits(p audit.Principal) bool {
+	if a.public {
+		return true
+	}
+	return p.Kind == audit.User && (len(a.roles) == 0 || slices.Contains(a.roles, p.Role))
+}
+
+// admit finds out who is asking and whether they may. It reads nothing of the body.
+func (s *Server) admit(ctx context.Context, x *exchange, r *http.Request) error {
+	a := x.route.access
+	if a.public {
+		return nil
+	}
+	token, err := bearerToken(r)
+	if err != nil {
+		return err
+	}
+	if token == "" {
+		if a.loopback && x.direct {
+			return nil
+		}
+		return fault.New(fault.Unauthenticated, "sign in first: this needs an access token")
+	}
+	p, err := s.Accounts.Authenticate(ctx, token, x.principal)
+	if err != nil {
+		return err
+	}
+	x.principal = p
+	if a.admits(p) {
+		return nil
+	}
+	return s.Log.Refused(ctx, p, audit.Event{
+		Action: "access.denied", Entity: "Route", EntityID: x.route.name,
+	}, fault.New(fault.Forbidden, "your role does not allow this"))
+}
+
+// bearerToken gives the token of "Authorization: Bearer …" (RFC 6750), "" where there is no such header.
+func bearerToken(r *http.Request) (string, error) {
+	switch values := r.Header["Authorization"]; len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		scheme, token, ok := strings.Cut(values[0], " ")
+		if token = strings.TrimLeft(token, " "); ok && strings.EqualFold(scheme, "Bearer") && token != "" {
+			return token, nil
+		}
+	}
+	return "", fault.New(fault.Unauthenticated, "the Authorization header is not one of the form: Bearer TOKEN")
+}
+
+// Caller is embedded in a handler's input for who is asking. (huma sees exported types only.)
+type Caller struct {
+	Principal audit.Principal
+}
+
+// Resolve implements huma.Resolver.
+func (c *Caller) Resolve(ctx huma.Context) []error {
+	c.Principal = exchangeOf(ctx.Context()).principal
+	return nil
+}

@@ -1,0 +1,200 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"sealpost/audit"
+	"sealpost/dispatch"
+)
+
+// endpointRoutes are for the admin who says where jobs may go.
+func (s *Server) endpointRoutes() {
+	const list, one = "/api/admin/dispatch/endpoints", "/api/admin/dispatch/endpoints/{id}"
+	readers, admin, tags := only(audit.Admin, audit.Auditor), only(audit.Admin), []string{"endpoints"}
+	route(s, readers, huma.Operation{Method: http.MethodGet, Path: list, Tags: tags, Summary: "Endpoints, the oldest first"}, s.endpoints)
+	route(s, readers, huma.Operation{Method: http.MethodGet, Path: one, Tags: tags, Summary: "One endpoint"}, s.endpoint)
+	route(s, admin, huma.Operation{
+		Method: http.MethodPost, Path: list, Tags: tags, Summary: "Make an endpoint; its signing secret is in this answer and never again",
+		DefaultStatus: http.StatusCreated,
+	}, s.createEndpoint)
+	route(s, admin, huma.Operation{Method: http.MethodPatch, Path: one, Tags: tags, Summary: "Change an endpoint"}, s.changeEndpoint)
+	route(s, admin, huma.Operation{
+		Method: http.MethodDelete, Path: one, Tags: tags, Summary: "Delete an endpoint that has no unfinished jobs",
+		DefaultStatus: http.StatusNoContent,
+	}, s.deleteEndpoint)
+	route(s, admin, huma.Operation{
+		Method: http.MethodPost, Path: one + "/rotate-secret", Tags: tags,
+		Summary: "Give an endpoint a new signing secret; it is in this answer and never again",
+	}, s.rotateEndpointSecret)
+	route(s, admin, huma.Operation{
+		Method: http.MethodPost, Path: one + "/pause", Tags: tags, Summary: "Keep an endpoint's jobs waiting",
+	}, s.pauseEndpoint)
+	route(s, admin, huma.Operation{
+		Method: http.MethodPost, Path: one + "/resume", Tags: tags, Summary: "Send an endpoint's jobs again",
+	}, s.resumeEndpoint)
+}
+
+// Endpoint is an endpoint as it is shown. What is null follows the deployment's settings.
+type Endpoint struct {
+	ID             string     `json:"id"`
+	Name           string     `json:"name"`
+	URL            string     `json:"url"`
+	Concurrency    *int       `json:"concurrency" doc:"Deliveries at once, over all servers"`
+	TimeoutSeconds *int       `json:"timeoutSeconds"`
+	MaxAttempts    *int       `json:"maxAttempts" doc:"Of jobs accepted from now on"`
+	Paused         bool       `json:"paused"`
+	PausedReason   *string    `json:"pausedReason"`
+	OldSecretUntil *time.Time `json:"oldSecretUntil" doc:"During a rotation's overlap: until when the old secret signs, too"`
+	SigningSecret  string     `json:"signingSecret,omitempty" doc:"In the answer that makes or rotates it, and never again"`
+	CreatedAt      time.Time  `json:"createdAt"`
+	UpdatedAt      time.Time  `json:"updatedAt"`
+}
+
+func endpointOf(e dispatch.Endpoint) Endpoint {
+	return Endpoint{
+		ID: e.ID, Name: e.Name, URL: e.URL, Concurrency: optional(e.Concurrency), TimeoutSeconds: optional(e.TimeoutSeconds),
+		MaxAttempts: optional(e.MaxAttempts), Paused: e.Paused, PausedReason: optional(e.PausedReason),
+		OldSecretUntil: optional(e.OldSecretUntil), CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
+	}
+}
+
+type endpointOutput struct {
+	Body struct {
+		Endpoint Endpoint `json:"endpoint"`
+	}
+}
+
+// endpointOut is the answer with one endpoint, and its secret where it has just been made.
+func endpointOut(e dispatch.Endpoint, secret string, err error) (*endpointOutput, error) {
+	if err != nil {
+		return nil, err
+	}
+	out := &endpointOutput{}
+	out.Body.Endpoint = endpointOf(e)
+	out.Body.Endpoint.SigningSecret = secret
+	return out, nil
+}
+
+type endpointsInput struct {
+	Caller
+	Paging
+}
+
+type endpointsOutput struct {
+	Body struct {
+		Endpoints []Endpoint `json:"endpoints"`
+		PageInfo  PageInfo   `json:"pageInfo"`
+	}
+}
+
+// endpoints handles GET /api/admin/dispatch/endpoints.
+func (s *Server) endpoints(ctx context.Context, in *endpointsInput) (*endpointsOutput, error) {
+	list, err := s.Dispatch.Endpoints(ctx, in.Page)
+	if err != nil {
+		return nil, err
+	}
+	out := &endpointsOutput{}
+	out.Body.Endpoints = make([]Endpoint, len(list.Items))
+	for i, e := range list.Items {
+		out.Body.Endpoints[i] = endpointOf(e)
+	}
+	out.Body.PageInfo = pageInfo(list)
+	return out, nil
+}
+
+type endpointInput struct {
+	Caller
+	ID string `path:"id" maxLength:"64"`
+}
+
+// endpoint handles GET /api/admin/dispatch/endpoints/{id}.
+func (s *Server) endpoint(ctx context.Context, in *endpointInput) (*endpointOutput, error) {
+	e, err := s.Dispatch.Endpoint(ctx, in.ID)
+	return endpointOut(e, "", err)
+}
+
+type createEndpointInput struct {
+	Caller
+	Body struct {
+		Name           string `json:"name" minLength:"1" maxLength:"200"`
+		URL            string `json:"url" minLength:"1" maxLength:"2048" doc:"Where jobs are posted to"`
+		Concurrency    int    `json:"concurrency,omitempty" minimum:"0" maximum:"1024" doc:"Deliveries at once; 0: DISPATCH_ENDPOINT_CONCURRENCY"`
+		TimeoutSeconds int    `json:"timeoutSeconds,omitempty" minimum:"0" maximum:"300" doc:"0: DISPATCH_TIMEOUT_SECONDS"`
+		MaxAttempts    int    `json:"maxAttempts,omitempty" minimum:"0" maximum:"100" doc:"0: DISPATCH_MAX_ATTEMPTS"`
+	}
+}
+
+// createEndpoint handles POST /api/admin/dispatch/endpoints.
+func (s *Server) createEndpoint(ctx context.Context, in *createEndpointInput) (*endpointOutput, error) {
+	return endpointOut(s.Dispatch.CreateEndpoint(ctx, in.Principal, dispatch.NewEndpoint{
+		Name: in.Body.Name, URL: in.Body.URL, Concurrency: in.Body.Concurrency,
+		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts,
+	}))
+}
+
+type changeEndpointInput struct {
+	Caller
+	ID   string `path:"id" maxLength:"64"`
+	Body struct {
+		Name           *string `json:"name,omitempty" minLength:"1" maxLength:"200"`
+		URL            *string `json:"url,omitempty" minLength:"1" maxLength:"2048"`
+		Concurrency    *int    `json:"concurrency,omitempty" minimum:"0" maximum:"1024"`
+		TimeoutSeconds *int    `json:"timeoutSeconds,omitempty" minimum:"0" maximum:"300"`
+		MaxAttempts    *int    `json:"maxAttempts,omitempty" minimum:"0" maximum:"100"`
+	}
+}
+
+// changeEndpoint handles PATCH /api/admin/dispatch/endpoints/{id} (runbook §5: correction before replay).
+func (s *Server) changeEndpoint(ctx context.Context, in *changeEndpointInput) (*endpointOutput, error) {
+	e, err := s.Dispatch.ChangeEndpoint(ctx, in.Principal, in.ID, dispatch.EndpointChange{
+		Name: in.Body.Name, URL: in.Body.URL, Concurrency: in.Body.Concurrency,
+		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts,
+	})
+	return endpointOut(e, "", err)
+}
+
+// deleteEndpoint handles DELETE /api/admin/dispatch/endpoints/{id}.
+func (s *Server) deleteEndpoint(ctx context.Context, in *endpointInput) (*struct{}, error) {
+	return nil, s.Dispatch.DeleteEndpoint(ctx, in.Principal, in.ID)
+}
+
+type rotateEndpointSecretInput struct {
+	Caller
+	ID   string `path:"id" maxLength:"64"`
+	Body struct {
+		OverlapHours int `json:"overlapHours" minimum:"0" maximum:"168" doc:"How long the old secret signs beside the new one; 0 after a leak"`
+	}
+}
+
+// rotateEndpointSecret handles POST /api/admin/dispatch/endpoints/{id}/rotate-secret (runbook §3).
+func (s *Server) rotateEndpointSecret(ctx context.Context, in *rotateEndpointSecretInput) (*endpointOutput, error) {
+	return endpointOut(s.Dispatch.RotateSecret(ctx, in.Principal, in.ID, time.Duration(in.Body.OverlapHours)*time.Hour))
+}
+
+type pauseEndpointInput struct {
+	Caller
+	ID   string `path:"id" maxLength:"64"`
+	Body *struct {
+		Reason string `json:"reason,omitempty" maxLength:"500"`
+	}
+}
+
+// pauseEndpoint handles POST /api/admin/dispatch/endpoints/{id}/pause.
+func (s *Server) pauseEndpoint(ctx context.Context, in *pauseEndpointInput) (*endpointOutput, error) {
+	reason := ""
+	if in.Body != nil {
+		reason = in.Body.Reason
+	}
+	e, err := s.Dispatch.SetPaused(ctx, in.Principal, in.ID, true, reason)
+	return endpointOut(e, "", err)
+}
+
+// resumeEndpoint handles POST /api/admin/dispatch/endpoints/{id}/resume.
+func (s *Server) resumeEndpoint(ctx context.Context, in *endpointInput) (*endpointOutput, error) {
+	e, err := s.Dispatch.SetPaused(ctx, in.Principal, in.ID, false, "")
+	return endpointOut(e, "", err)
+}

@@ -1,0 +1,60 @@
+package web
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"sealpost/account"
+	"sealpost/audit"
+	"sealpost/config"
+	"sealpost/dispatch"
+	"sealpost/document"
+)
+
+// Deps are the parts of the program that the routes call.
+type Deps struct {
+	Config    *config.Config
+	Log       *audit.Log
+	Accounts  *account.Accounts
+	Dispatch  *dispatch.Dispatcher
+	Documents *document.Documents
+	Version   string
+	Logger    *slog.Logger
+}
+
+// Server answers Sealpost's requests.
+type Server struct {
+	Deps
+	mux         *http.ServeMux
+	api         huma.API
+	routes      []*routeInfo
+	forwarding  forwarding
+	health      health
+	metrics     *metrics
+	openAPIText openAPIText
+}
+
+// New makes the server and all of its routes. It panics where a route is not whole: without an
+// access rule, or twice.
+func New(d Deps) *Server {
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{Deps: d, mux: http.NewServeMux(), metrics: newMetrics()}
+	s.forwarding.trusted = d.Config.TrustedProxies
+	s.api = newAPI(s)
+	s.operationRoutes()
+	s.authRoutes()
+	s.mfaRoutes()
+	s.userRoutes()
+	s.auditRoutes()
+	s.dispatchRoutes()
+	s.documentRoutes()
+	s.mux.Handle("/", http.HandlerFunc(s.noRoute))
+	return s
+}
+
+// Handler is what an http.Server serves.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
