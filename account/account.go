@@ -38,6 +38,7 @@ type Accounts struct {
 	o      Options
 	hasher *hasher
 	tokens *accessTokens
+	pages  bool // sign-ins are held by a cookie: see ForPages
 }
 
 // New makes the accounts of one server. It reads and writes nothing yet.
@@ -47,7 +48,7 @@ func New(log *audit.Log, set *keys.Set, o Options) *Accounts {
 	}
 	return &Accounts{
 		log: log, keys: set, o: o,
-		hasher: newHasher(processors()),
+		hasher: newHasher(currentParams, processors()),
 		tokens: newAccessTokens(set.JWT, o.Issuer, o.Now),
 	}
 }

@@ -37,12 +37,12 @@ func normalizeBackupCode(text string) (string, bool) {
 	}
 	var b strings.Builder
 	for _, r := range strings.ToLower(text) {
-		switch {
-		case r == ' ' || r == '-':
+		switch r {
+		case ' ', '-':
 			continue
-		case r == 'i' || r == 'l':
+		case 'i', 'l':
 			r = '1'
-		case r == 'o':
+		case 'o':
 			r = '0'
 		}
 		if !strings.ContainsRune(backupAlphabet, r) {

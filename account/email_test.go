@@ -25,8 +25,10 @@ func TestEmail(t *testing.T) {
 		{"one label", "admin@localhost", "admin@localhost", "admin@localhost"},
 		{"longest local part", long + "@example.com", long + "@example.com", long + "@example.com"},
 		{"too long local part", "a" + long + "@example.com", "", ""},
-		{"longest", long + "@" + label + "." + label + "." + label[:61], long + "@" + label + "." + label + "." + label[:61],
-			long + "@" + label + "." + label + "." + label[:61]},
+		{
+			"longest", long + "@" + label + "." + label + "." + label[:61], long + "@" + label + "." + label + "." + label[:61],
+			long + "@" + label + "." + label + "." + label[:61],
+		},
 		{"too long", long + "@" + label + "." + label + "." + label[:62], "", ""},
 		{"too long label", "ada@b" + label, "", ""},
 		{"empty", "", "", ""},

@@ -130,9 +130,11 @@ func TestMayBootstrap(t *testing.T) {
 func TestBootstrapRefusalNamesTheFile(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		dir := t.TempDir()
-		c, _, err := config.Load([]string{"NODE_ENV=production", "DATA_DIR=" + dir, "PUBLIC_URL=https://sealpost.example",
+		c, _, err := config.Load([]string{
+			"NODE_ENV=production", "DATA_DIR=" + dir, "PUBLIC_URL=https://sealpost.example",
 			"JWT_SECRET=8w0oJmQzYlcrF5hD1xVtqN3bKePuSgTa", "DATA_ENCRYPTION_KEY=Yq3l0mZrW8uVJx5cT1oKpN7bEaHsDgF2iQwRtXyUz4A=",
-			"AUDIT_SIGNING_KEY=Zt9kX2vBnM4qLwErTyUiOpAsDfGhJkLzXcVbNmQwE1Y="})
+			"AUDIT_SIGNING_KEY=Zt9kX2vBnM4qLwErTyUiOpAsDfGhJkLzXcVbNmQwE1Y=",
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

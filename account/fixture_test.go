@@ -45,6 +45,10 @@ func (c *clock) add(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
+// quickParams make argon2id cost next to nothing, for tests that are about something else. The tests
+// through the socket, and those of hash.go, use the real ones.
+var quickParams = hashParams{memory: 64, time: 1, lanes: 1}
+
 func testKey() *keys.Key { return keys.NewKey(keys.NewID(), []byte(keys.NewID()+keys.NewID())) }
 
 func defaults() Options {
@@ -71,6 +75,7 @@ func newFixture(t *testing.T, st *store.Store, change ...func(*Options)) *fixtur
 	}
 	o.Now = f.clock.now
 	f.Accounts = New(log, set, o)
+	f.hasher = newHasher(quickParams, processors())
 	t.Cleanup(func() { log.Close(context.Background()) })
 	return f
 }

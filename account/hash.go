@@ -43,17 +43,18 @@ const (
 // hasher runs argon2id, on as many processors as there are and no more at a time: 19 MiB for each
 // sign-in, at 500 sign-ins at once, would be all the memory there is.
 type hasher struct {
+	params  hashParams // of new hashes
 	slots   chan struct{}
 	waiting atomic.Int64
 	queue   int64
 	dummy   string // a hash that no password has
 }
 
-func newHasher(slots int) *hasher {
-	h := &hasher{slots: make(chan struct{}, slots), queue: int64(slots * queuePerSlot)}
+func newHasher(params hashParams, slots int) *hasher {
+	h := &hasher{params: params, slots: make(chan struct{}, slots), queue: int64(slots * queuePerSlot)}
 	none := make([]byte, saltLength+hashLength)
 	_, _ = rand.Read(none)
-	h.dummy = encodePHC(currentParams, none[:saltLength], none[saltLength:])
+	h.dummy = encodePHC(params, none[:saltLength], none[saltLength:])
 	return h
 }
 
@@ -89,7 +90,7 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	defer release()
 	salt := make([]byte, saltLength)
 	_, _ = rand.Read(salt)
-	return encodePHC(currentParams, salt, currentParams.run(password, salt, hashLength)), nil
+	return encodePHC(h.params, salt, h.params.run(password, salt, hashLength)), nil
 }
 
 // verify tells whether a password has a hash. An empty hash, of an account that is not there or has no

@@ -15,7 +15,7 @@ import (
 )
 
 func TestHashAndVerify(t *testing.T) {
-	h := newHasher(2)
+	h := newHasher(currentParams, 2)
 	ctx := t.Context()
 	long := strings.Repeat("x", 80)
 	phc, err := h.hash(ctx, long+"a")
@@ -83,13 +83,13 @@ func TestDecodePHC(t *testing.T) {
 func TestKnownHash(t *testing.T) {
 	salt := []byte("0123456789abcdef")
 	phc := encodePHC(currentParams, salt, argon2.IDKey([]byte("vK8#qLw2!nPz"), salt, 2, 19456, 1, 32))
-	if ok, err := newHasher(1).verify(t.Context(), phc, "vK8#qLw2!nPz"); !ok || err != nil {
+	if ok, err := newHasher(currentParams, 1).verify(t.Context(), phc, "vK8#qLw2!nPz"); !ok || err != nil {
 		t.Errorf("%v, %v", ok, err)
 	}
 }
 
 func TestQueueIsShort(t *testing.T) {
-	h := newHasher(1)
+	h := newHasher(currentParams, 1)
 	release, err := h.take(t.Context())
 	if err != nil {
 		t.Fatal(err)

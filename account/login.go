@@ -57,6 +57,8 @@ func (a *Accounts) Login(ctx context.Context, from audit.Principal, c Credential
 		return SignIn{}, a.loginFailed(ctx, from, p.ID, whyNot(p), wrongCredentials())
 	case err != nil:
 		return SignIn{}, err
+	case p.MFAEnabled && !c.given() && a.pages:
+		return SignIn{}, a.askFactor(ctx, p, counters)
 	case p.MFAEnabled && !c.given():
 		err = a.loginFailed(ctx, from, p.ID, reasonNoFactor, mfaRequired(false))
 		return SignIn{}, errors.Join(a.takeBack(ctx, counters), err)

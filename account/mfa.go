@@ -109,7 +109,8 @@ func (a *Accounts) RegenerateBackupCodes(ctx context.Context, by audit.Principal
 // withFactor runs a change of a user's own factors, which needs one of them and a fresh sign-in. Wrong
 // codes count as attempts to sign in: with a stolen access token there would be a million to try.
 func (a *Accounts) withFactor(ctx context.Context, by audit.Principal, f Factor, what string,
-	change func(*store.Tx, person, time.Time) ([]audit.Event, error)) error {
+	change func(*store.Tx, person, time.Time) ([]audit.Event, error),
+) error {
 	if err := errors.Join(f.check(), a.Guard(by)); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 const (
 	refreshPrefix    = "spr_"
 	enrollmentPrefix = "spe_"
+	pagePrefix       = "spp_"
 	opaqueBytes      = 32
 )
 

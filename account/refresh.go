@@ -113,7 +113,8 @@ func (a *Accounts) Refresh(ctx context.Context, from audit.Principal, token stri
 // rotate does in one transaction what judge decides. The session's row is locked first, so the
 // refreshes of one sign-in come one after another, and after whatever ends it.
 func (a *Accounts) rotate(ctx context.Context, tx *store.Tx, from audit.Principal, sessionID, token string, hash []byte, now time.Time) (
-	s SignIn, p person, events []audit.Event, err error) {
+	s SignIn, p person, events []audit.Event, err error,
+) {
 	var row sessionRow
 	err = tx.QueryRow(ctx, `select user_id, expires_at, revoked_at from session where id = $1`+tx.ForUpdate(), sessionID).
 		Scan(&row.userID, store.Time(&row.expiresAt), store.Time(&row.revokedAt))
@@ -160,8 +161,9 @@ func (a *Accounts) rotate(ctx context.Context, tx *store.Tx, from audit.Principa
 		return s, p, []audit.Event{e}, errors.Join(
 			spendRefreshToken(ctx, tx, hash, key.ID, sessionID, now),
 			insertRefreshToken(ctx, tx, s.RefreshToken, sessionID, now))
+	default: // refreshEnded
+		return s, p, nil, errChanged
 	}
-	return s, p, nil, errChanged
 }
 
 func spendRefreshToken(ctx context.Context, tx *store.Tx, hash []byte, keyID, sessionID string, now time.Time) error {

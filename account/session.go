@@ -19,14 +19,15 @@ type SignIn struct {
 	RefreshToken     string    // for the cookie
 	RefreshExpiresAt time.Time // the sign-in's end
 	BackupCodes      []string  // only from enrollment
+	PageCookie       string    // of ForPages, in place of both tokens
 }
 
-// startSession makes a session and the first token of its chain. The access token comes from issue,
-// once the session is committed.
+// startSession makes a session and the first token of its chain, or its cookie (ForPages). The access
+// token comes from issue, once the session is committed.
 func (a *Accounts) startSession(ctx context.Context, tx *store.Tx, p person, from audit.Principal, now time.Time) (SignIn, error) {
-	s := SignIn{
-		User: p.User, SessionID: store.NewID(),
-		RefreshToken: newOpaque(refreshPrefix), RefreshExpiresAt: now.Add(a.o.SignInTTL),
+	s := SignIn{User: p.User, SessionID: store.NewID(), RefreshExpiresAt: now.Add(a.o.SignInTTL)}
+	if a.pages {
+		s.RefreshExpiresAt = now.Add(min(a.o.AccessTTL, a.o.SignInTTL)) // nothing refreshes it
 	}
 	_, err := tx.Exec(ctx, `
 		insert into session (id, user_id, created_at, expires_at, authenticated_at, ip, user_agent)
@@ -35,6 +36,11 @@ func (a *Accounts) startSession(ctx context.Context, tx *store.Tx, p person, fro
 	if err != nil {
 		return SignIn{}, fmt.Errorf("insert session: %w", err)
 	}
+	if a.pages {
+		s.PageCookie = newOpaque(pagePrefix)
+		return s, insertPageSession(ctx, tx, s.PageCookie, s.SessionID, now)
+	}
+	s.RefreshToken = newOpaque(refreshPrefix)
 	return s, insertRefreshToken(ctx, tx, s.RefreshToken, s.SessionID, now)
 }
 
@@ -45,6 +51,9 @@ func (a *Accounts) issue(s SignIn, now time.Time) (SignIn, error) {
 		s.ExpiresAt = s.RefreshExpiresAt
 	}
 	s.ExpiresAt = s.ExpiresAt.Truncate(time.Second)
+	if a.pages {
+		return s, nil
+	}
 	var err error
 	s.Token, err = a.tokens.sign(s.User.ID, s.SessionID, now, s.ExpiresAt)
 	return s, err
@@ -59,27 +68,44 @@ func (a *Accounts) Authenticate(ctx context.Context, accessToken string, from au
 	if err != nil {
 		return audit.Principal{}, fault.Wrap(fault.Unauthenticated, err, "the access token is not valid, or has expired")
 	}
+	p, err := a.inSession(ctx, from, selectSession+`where session.id = $1`, claims.SessionID)
+	if err == nil && p.UserID != claims.Subject {
+		err = sessionOver()
+	}
+	if err != nil {
+		return audit.Principal{}, err
+	}
+	return p, nil
+}
+
+const selectSession = `
+	select session.id, session.user_id, session.expires_at, session.authenticated_at, session.revoked_at,
+	       account.email, account.role, account.disabled, account.mfa_enabled
+	  from session join account on account.id = session.user_id
+	 `
+
+// inSession completes the principal of a request by the session that a query finds, if that session
+// and its user still count. fault.Unauthenticated.
+func (a *Accounts) inSession(ctx context.Context, from audit.Principal, query string, arg any) (audit.Principal, error) {
 	var s sessionRow
-	var address string
-	var role audit.Role
 	var disabled, mfa bool
-	err = a.log.Store().Read(ctx, func(tx *store.Tx) error {
-		return tx.QueryRow(ctx, `
-			select session.user_id, session.expires_at, session.authenticated_at, session.revoked_at,
-			       account.email, account.role, account.disabled, account.mfa_enabled
-			  from session join account on account.id = session.user_id
-			 where session.id = $1`, claims.SessionID).
-			Scan(&s.userID, store.Time(&s.expiresAt), store.Time(&s.authenticatedAt), store.Time(&s.revokedAt), &address, &role, &disabled, &mfa)
+	err := a.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(ctx, query, arg).
+			Scan(&from.SessionID, &s.userID, store.Time(&s.expiresAt), store.Time(&s.authenticatedAt), store.Time(&s.revokedAt),
+				&from.Email, &from.Role, &disabled, &mfa)
 	})
 	if err != nil && !store.NoRow(err) {
 		return audit.Principal{}, fmt.Errorf("read session: %w", err)
 	}
-	if err != nil || s.userID != claims.Subject || !s.live(a.now()) || disabled || (a.o.MFARequired && !mfa) {
-		return audit.Principal{}, fault.New(fault.Unauthenticated, "this session has ended: sign in again")
+	if err != nil || !s.live(a.now()) || disabled || (a.o.MFARequired && !mfa) {
+		return audit.Principal{}, sessionOver()
 	}
-	from.Kind, from.UserID, from.Email, from.Role = audit.User, s.userID, address, role
-	from.SessionID, from.AuthenticatedAt = claims.SessionID, s.authenticatedAt
+	from.Kind, from.UserID, from.AuthenticatedAt = audit.User, s.userID, s.authenticatedAt
 	return from, nil
+}
+
+func sessionOver() error {
+	return fault.New(fault.Unauthenticated, "this session has ended: sign in again")
 }
 
 // sessionRow is what decides whether a session counts.

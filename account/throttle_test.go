@@ -25,13 +25,25 @@ func TestNextAttempt(t *testing.T) {
 		{"the first", attempts{}, attempts{start: now, count: 1}, 0},
 		{"within the window", attempts{start: now.Add(-time.Minute), count: 3}, attempts{start: now.Add(-time.Minute), count: 4}, 0},
 		{"the last allowed", attempts{start: now.Add(-time.Minute), count: 7}, attempts{start: now.Add(-time.Minute), count: 8}, 0},
-		{"one too many", attempts{start: now.Add(-time.Minute), count: 8},
-			attempts{start: now.Add(-time.Minute), count: 9, blocked: now.Add(15 * time.Minute)}, 15 * time.Minute},
-		{"the window's last moment", attempts{start: now.Add(-5*time.Minute + 1), count: 8},
-			attempts{start: now.Add(-5*time.Minute + 1), count: 9, blocked: now.Add(15 * time.Minute)}, 15 * time.Minute},
+		{
+			"one too many",
+			attempts{start: now.Add(-time.Minute), count: 8},
+			attempts{start: now.Add(-time.Minute), count: 9, blocked: now.Add(15 * time.Minute)},
+			15 * time.Minute,
+		},
+		{
+			"the window's last moment",
+			attempts{start: now.Add(-5*time.Minute + 1), count: 8},
+			attempts{start: now.Add(-5*time.Minute + 1), count: 9, blocked: now.Add(15 * time.Minute)},
+			15 * time.Minute,
+		},
 		{"a new window", attempts{start: now.Add(-5 * time.Minute), count: 8}, attempts{start: now, count: 1}, 0},
-		{"during the block", attempts{start: now, count: 9, blocked: now.Add(time.Second)},
-			attempts{start: now, count: 9, blocked: now.Add(time.Second)}, time.Second},
+		{
+			"during the block",
+			attempts{start: now, count: 9, blocked: now.Add(time.Second)},
+			attempts{start: now, count: 9, blocked: now.Add(time.Second)},
+			time.Second,
+		},
 		{"when the block ends", attempts{start: now.Add(-time.Minute), count: 9, blocked: now}, attempts{start: now, count: 1}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

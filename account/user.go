@@ -40,9 +40,11 @@ const personColumns = `account.id, account.email, account.email_key, account.nam
 	account.disabled, account.created_at, account.updated_at`
 
 func (p *person) fields() []any {
-	return []any{&p.ID, &p.Email, &p.emailKey, &p.Name, &p.Role, store.String(&p.passwordHash), &p.passwordByAdmin,
+	return []any{
+		&p.ID, &p.Email, &p.emailKey, &p.Name, &p.Role, store.String(&p.passwordHash), &p.passwordByAdmin,
 		store.Time(&p.enrollBefore), &p.MFAEnabled, &p.totpSecret, &p.totpStep, &p.Disabled,
-		store.Time(&p.CreatedAt), store.Time(&p.UpdatedAt)}
+		store.Time(&p.CreatedAt), store.Time(&p.UpdatedAt),
+	}
 }
 
 func (p *person) insert(ctx context.Context, tx *store.Tx) error {

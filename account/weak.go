@@ -43,17 +43,17 @@ func isWeak(password string, own []string) bool {
 	if distinct(runes) < minDistinct {
 		return true
 	}
-	words := commonWords()
+	words := slices.Clip(commonWords()) // shared, so never appended to in place
 	for _, text := range own {
 		local, domain, isAddress := strings.Cut(text, "@")
 		for _, part := range parts(local, minOwn) {
 			if len(part) >= minOwnWhole && contains(runes, part) {
 				return true
 			}
-			words = append(words[:len(words):len(words)], part)
+			words = append(words, part)
 		}
 		if isAddress {
-			words = append(words[:len(words):len(words)], parts(domain, minOwn)...)
+			words = append(words, parts(domain, minOwn)...)
 		}
 	}
 	return weigh(repeated(runes), words) < minWeight

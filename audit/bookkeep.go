@@ -22,6 +22,8 @@ var bookkeeping = map[string]bool{
 	"insert throttle": true, "update throttle": true, "delete throttle": true,
 	// Sessions that ended long ago, with their tokens. Their end had its event.
 	"delete session": true,
+	// Which server makes the next try to send an alert. That it was raised, and each try's end, are events.
+	"update alert": true,
 	// The key of fingerprints: made once, and wrapped anew when the key around it is rotated, which is
 	// an event.
 	"insert secret_fingerprint_key": true, "update secret_fingerprint_key": true,

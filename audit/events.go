@@ -119,9 +119,10 @@ func parseRecord(text string) (Record, error) {
 	}, nil
 }
 
-// FirstID is the smallest UUIDv7 of a time's millisecond, so that a span of time is a range of ids.
+// FirstID is the smallest UUIDv7 of a time's millisecond, so that a span of time is a range of ids. A
+// time that no UUIDv7 has (before 1970, after 10889) is the nearest that one has.
 func FirstID(t time.Time) string {
-	ms := t.UnixMilli()
+	ms := min(max(t.UnixMilli(), 0), 1<<48-1)
 	id := uuid.UUID{
 		byte(ms >> 40), byte(ms >> 32), byte(ms >> 24), byte(ms >> 16), byte(ms >> 8), byte(ms), 0x70, 0, 0x80,
 	}

@@ -47,7 +47,7 @@ type report struct {
 }
 
 func (r report) section(format string, args ...any) {
-	_, _ = fmt.Fprintf(r.out, "\n"+format+"\n", args...)
+	_, _ = fmt.Fprintf(r.out, "\n%s\n", fmt.Sprintf(format, args...))
 }
 
 func (r report) print(figures ...figure) {
@@ -59,16 +59,21 @@ func (r report) print(figures ...figure) {
 }
 
 // Run measures and prints.
-func Run(ctx context.Context, o Options) error {
+func Run(ctx context.Context, o Options) (err error) {
 	r := report{o.Out}
 	r.section("Sealpost bench, %s, %s/%s, %d CPUs, %s, %s a figure, %d clients, %d-byte payloads",
 		time.Now().UTC().Format(time.RFC3339), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(),
 		o.Seconds, clients, payloadBytes)
-	floor, err := clientFloor(ctx, o)
+	f, err := startFloor(ctx, o)
+	if err != nil {
+		return fmt.Errorf("start the floor's sink: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	rate, err := f.rate(ctx)
 	if err != nil {
 		return fmt.Errorf("measure the client's floor: %w", err)
 	}
-	r.print(figure{name: "floor F: a bare client posts to a bare sink", value: perSecond(floor)})
+	r.print(figure{name: "floor F: a bare client posts to a bare sink", value: perSecond(rate)})
 
 	stores := []string{"sqlite"}
 	if o.Postgres != "" {
@@ -76,7 +81,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	for _, name := range stores {
 		r.section("%s", name)
-		if err := runOn(ctx, o, r, name, floor); err != nil {
+		if err := runOn(ctx, o, r, name, f); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -84,7 +89,7 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // runOn measures everything on one database.
-func runOn(ctx context.Context, o Options, r report, name string, floor float64) (err error) {
+func runOn(ctx context.Context, o Options, r report, name string, f *floor) (err error) {
 	dir, err := os.MkdirTemp("", "sealpost-bench-")
 	if err != nil {
 		return err
@@ -99,11 +104,15 @@ func runOn(ctx context.Context, o Options, r report, name string, floor float64)
 		defer func() { err = errors.Join(err, drop()) }()
 	}
 	if o.wants("commit") {
-		rate, err := commitFloor(ctx, o, databaseURL)
+		var rate float64
+		now, err := f.around(ctx, func() (err error) {
+			rate, err = commitFloor(ctx, o, databaseURL)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("measure grouped commits: %w", err)
 		}
-		r.print(figure{name: "floor: grouped commits of a job's bare rows", value: perSecond(rate), ratio: ratio(rate, floor, "F")})
+		r.print(figure{name: "floor: grouped commits of a job's bare rows", value: perSecond(rate), ratio: ratio(rate, now, "F")})
 	}
 	p, err := startProgram(ctx, o, dir, databaseURL)
 	if err != nil {
@@ -112,14 +121,14 @@ func runOn(ctx context.Context, o Options, r report, name string, floor float64)
 	defer func() { err = errors.Join(err, p.stop()) }()
 	for _, m := range []struct {
 		name string
-		run  func(context.Context, Options, *program, float64) ([]figure, error)
+		run  func(context.Context, Options, *program, *floor) ([]figure, error)
 	}{
 		{"start", measureStart}, {"accept", measureAccept}, {"drain", measureDrain}, {"latency", measureLatency}, {"isolation", measureIsolation},
 	} {
 		if !o.wants(m.name) {
 			continue
 		}
-		figures, err := m.run(ctx, o, p, floor)
+		figures, err := m.run(ctx, o, p, f)
 		if err != nil {
 			return fmt.Errorf("measure %s: %w", m.name, err)
 		}
@@ -148,5 +157,5 @@ func Measurements() []string {
 func perSecond(rate float64) string { return fmt.Sprintf("%.0f/s", rate) }
 
 func ratio(value, floor float64, of string) string {
-	return fmt.Sprintf("%.1f %% of %s", 100*value/floor, of)
+	return fmt.Sprintf("%.1f %% of %s = %.0f/s", 100*value/floor, of, floor)
 }

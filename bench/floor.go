@@ -45,33 +45,63 @@ func Sink(ctx context.Context, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// clientFloor is F: how many posts a second the bare client brings to the bare sink.
-func clientFloor(ctx context.Context, o Options) (float64, error) {
+// floor is the bare client beside its sink. It is measured right before and right after each figure
+// that is compared with it, since a shared machine has not the same speed from one minute to the next.
+type floor struct {
+	cmd    *exec.Cmd
+	in     io.Closer
+	url    string
+	client *http.Client
+	body   []byte
+	d      time.Duration
+}
+
+func startFloor(ctx context.Context, o Options) (*floor, error) {
 	cmd := exec.CommandContext(ctx, o.Program, "bench", "-sink") //nolint:gosec // the program itself
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return nil, err
 	}
 	url, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return 0, errors.Join(err, cmd.Wait())
+		return nil, errors.Join(err, cmd.Wait())
 	}
-	body := randomText(payloadBytes)
-	client := newClient()
-	defer client.CloseIdleConnections()
-	rate, _, err := hammer(ctx, o.Seconds, func(ctx context.Context) error {
-		return post(ctx, client, strings.TrimSpace(url), "", body, http.StatusNoContent)
+	return &floor{cmd: cmd, in: in, url: strings.TrimSpace(url), client: newClient(), body: randomText(payloadBytes), d: o.Seconds / 2}, nil
+}
+
+func (f *floor) close() error {
+	f.client.CloseIdleConnections()
+	_ = f.in.Close()
+	return f.cmd.Wait()
+}
+
+// rate is F just now: how many posts a second the bare client brings to the bare sink.
+func (f *floor) rate(ctx context.Context) (float64, error) {
+	rate, _, err := hammer(ctx, f.d, func(ctx context.Context) error {
+		return post(ctx, f.client, f.url, "", f.body, http.StatusNoContent)
 	})
-	_ = in.Close()
-	return rate, errors.Join(err, cmd.Wait())
+	return rate, err
+}
+
+// around runs a measurement between two of the floor, and gives their mean.
+func (f *floor) around(ctx context.Context, measure func() error) (float64, error) {
+	before, err := f.rate(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := measure(); err != nil {
+		return 0, err
+	}
+	after, err := f.rate(ctx)
+	return (before + after) / 2, err
 }
 
 // hammer calls fn from as many goroutines as there are clients, and gives the rate and how long each

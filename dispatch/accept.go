@@ -6,8 +6,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"mime"
+	"strings"
 	"time"
-	"unicode/utf8"
 
 	"sealpost/audit"
 	"sealpost/fault"
@@ -39,8 +39,8 @@ func (n NewJob) check(now time.Time) error {
 	if len(n.Payload) > MaxPayload {
 		return fault.New(fault.TooLarge, "a payload has at most %d bytes", MaxPayload)
 	}
-	if len(n.ContentType) > maxContentType || !utf8.ValidString(n.ContentType) {
-		return fault.New(fault.Invalid, "contentType has at most %d characters", maxContentType)
+	if len(n.ContentType) > maxContentType || strings.ContainsFunc(n.ContentType, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return fault.New(fault.Invalid, "contentType has at most %d characters, of printable ASCII", maxContentType)
 	}
 	if _, _, err := mime.ParseMediaType(n.ContentType); err != nil {
 		return fault.New(fault.Invalid, "contentType is not a media type")
@@ -48,11 +48,19 @@ func (n NewJob) check(now time.Time) error {
 	if !n.ExpireAt.IsZero() && !n.ExpireAt.After(now) {
 		return fault.New(fault.Invalid, "expireAt is over already")
 	}
-	if !n.ExpireAt.IsZero() && n.DeliverAfter.After(n.ExpireAt) {
-		return fault.New(fault.Invalid, "deliverAfter is behind expireAt")
+	if !n.ExpireAt.IsZero() && !n.DeliverAfter.Before(n.ExpireAt) {
+		return fault.New(fault.Invalid, "deliverAfter is not before expireAt")
+	}
+	if n.DeliverAfter.After(maxTime) || n.ExpireAt.After(maxTime) {
+		return errBeyondTime()
 	}
 	return nil
 }
+
+// maxTime is the last time that RFC 3339 has a form for, in UTC: a later one could not be shown again.
+var maxTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
+func errBeyondTime() error { return fault.New(fault.Invalid, "times end with the year 9999") }
 
 // prepared is a job with its id and its payload encrypted: what can be done before a transaction.
 type prepared struct {
@@ -107,6 +115,7 @@ func (d *Dispatcher) Insert(ctx context.Context, tx *store.Tx, by audit.Principa
 			return nil, nil, err
 		}
 		made[i] = rows.add(p, by, maxAttempts, now)
+		d.changes.note(p.id)
 		events[i] = accepted(made[i], nil)
 	}
 	if err := rows.insert(ctx, tx); err != nil {
@@ -181,6 +190,7 @@ func (r *jobRows) add(p prepared, by audit.Principal, maxAttempts int, now time.
 	if p.DeliverAfter.After(now) {
 		due = p.DeliverAfter.UTC().Truncate(time.Microsecond)
 	}
+	p.ExpireAt = p.ExpireAt.UTC().Truncate(time.Microsecond)
 	r.jobs = append(r.jobs, []any{p.id, p.EndpointID, string(Pending), 0, maxAttempts, maxAttempts, due.UnixMicro(),
 		store.Micros(p.ExpireAt), len(p.Payload), now.UnixMicro(), now.UnixMicro()})
 	r.payloads = append(r.payloads, []any{p.id, p.EndpointID, store.Text(by.UserID), store.Text(p.DocumentID),

@@ -140,24 +140,26 @@ func (d *Dispatcher) acceptBatch(ctx context.Context, batch []*acceptance) {
 	for _, a := range batch {
 		a.err = errNotAccepted // should a panic come before the result
 	}
-	switch err := d.acceptAll(ctx, batch); {
-	case fault.Is(err, fault.Unavailable): // nobody's own fault: alone each would meet the same
-		for _, a := range batch {
-			a.answer, a.err = audit.Answer{}, err
-		}
-	case err != nil:
-		for _, a := range batch {
-			one := []*acceptance{a}
-			err := d.acceptAll(ctx, one)
-			if store.Unique(err) { // a request with the same key was first, on another server
-				err = d.acceptAll(ctx, one)
-			}
-			if err != nil {
-				a.answer, a.err = audit.Answer{}, err
-			}
-		}
+	if err := d.acceptAll(ctx, batch); err != nil {
+		d.acceptEach(ctx, batch, err)
 	}
 	d.Wake()
+}
+
+// acceptEach runs a failed batch again, each alone. An outage is nobody's own fault, and alone each would
+// only wait for it again: it ends the matter for all that have no result yet.
+func (d *Dispatcher) acceptEach(ctx context.Context, batch []*acceptance, err error) {
+	for i, a := range batch {
+		if !fault.Is(err, fault.Unavailable) {
+			err = d.acceptAll(ctx, batch[i:i+1])
+			if store.Unique(err) { // a request with the same key was first, on another server
+				err = d.acceptAll(ctx, batch[i:i+1])
+			}
+		}
+		if err != nil {
+			a.answer, a.err = audit.Answer{}, err
+		}
+	}
 }
 
 // acceptAll runs one transaction for a batch and sets each one's result.
@@ -233,6 +235,7 @@ func (d *Dispatcher) acceptAll(ctx context.Context, batch []*acceptance) error {
 	}
 	for i, a := range batch {
 		a.acceptResult = results[i]
+		d.changes.note(a.job.id)
 	}
 	return nil
 }

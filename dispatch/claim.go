@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"sealpost/audit"
@@ -17,11 +16,12 @@ const maxEndpoints = 32
 
 // target is where one delivery goes: an endpoint as it was when the job was claimed.
 type target struct {
-	id      string
-	url     string
-	version int64
-	timeout time.Duration
-	secrets secrets
+	id             string
+	url            string
+	version        int64
+	timeout        time.Duration
+	secrets        secrets
+	oldSecretUntil time.Time
 }
 
 // candidate is an endpoint with due work, and how many leases it may still have.
@@ -38,27 +38,28 @@ type claimed struct {
 }
 
 // claim takes leases on due jobs, at most free of them, fairly by endpoint: endpoints take turns in
-// the order of their ids, and each gets an equal share of what is free (share.go).
+// the order of their ids, and each gets an equal share of what is free (share.go). The next claim goes
+// on behind the last endpoint that got something, so that where little is free nobody is left out.
 func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, free int, cursor string, load load) (claimed, error) {
 	c := claimed{cursor: cursor}
-	ring, err := d.candidates(ctx, tx, now, cursor, "")
+	full := append(d.endpoints.unreadable(), load.full(free)...)
+	ring, err := d.candidates(ctx, tx, now, cursor, lastID, full)
 	if err != nil {
 		return c, err
 	}
 	if len(ring) < maxEndpoints && cursor != "" { // round the corner
-		more, err := d.candidates(ctx, tx, now, "", cursor)
+		more, err := d.candidates(ctx, tx, now, "", cursor, full)
 		if err != nil {
 			return c, err
 		}
-		ring = append(ring, more...)
+		ring = append(ring, more[:min(len(more), maxEndpoints-len(ring))]...)
 	}
-	if len(ring) == 0 {
-		c.cursor = ""
-		return c, nil
-	}
-	ring = ring[:min(len(ring), maxEndpoints)]
-	c.cursor = ring[len(ring)-1].id
 	grants := share(ring, free, load)
+	for i, n := range grants {
+		if n > 0 {
+			c.cursor = ring[i].id
+		}
+	}
 	token := store.NewID()
 	for len(ring) > 0 {
 		n := store.Piece(len(ring), maxEndpoints)
@@ -70,20 +71,37 @@ func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, fre
 	return c, nil
 }
 
-// candidates gives the endpoints behind a place in the ring that have due work. On PostgreSQL their
-// rows are locked, so that two servers do not count the same free slot.
-func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time, after, upTo string) ([]candidate, error) {
+// The ids at the two ends of any range. Ids all have one form, in which every collation that
+// PostgreSQL may have sorts them alike: the ends have it too.
+const (
+	firstID = "00000000-0000-0000-0000-000000000000"
+	lastID  = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+)
+
+// maxFull bounds how many endpoints a claim leaves out by name.
+const maxFull = 1024
+
+// candidates gives the endpoints behind a place in the ring that have due work and a free slot, but
+// for those that may have none on this server. On PostgreSQL their rows are locked, so that two
+// servers do not count the same free slot.
+func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time, after, upTo string, full []string) ([]candidate, error) {
 	var list []candidate
 	var boxes [][]byte
-	upper := "\U0010FFFF"
-	if upTo != "" {
-		upper = upTo
+	args := []any{d.o.EndpointConcurrency, after, upTo, now.UnixMicro(), maxEndpoints}
+	others := ""
+	if len(full) > 0 {
+		for _, id := range full[:min(len(full), maxFull)] {
+			args = append(args, id)
+		}
+		args = padded(args, 5)
+		others = ` and e.id not in (` + store.Placeholders(6, len(args)-5) + `)`
 	}
+	const leases = `(select count(*) from dispatch_job f where f.endpoint_id = e.id and f.lease_until is not null)`
 	err := tx.Each(ctx, func(scan func(...any) error) error {
 		c := candidate{target: &target{}}
 		var timeout *int
 		var box []byte
-		if err := scan(&c.id, &c.url, &c.version, &timeout, &box, &c.slots); err != nil {
+		if err := scan(&c.id, &c.url, &c.version, &timeout, &box, store.Time(&c.oldSecretUntil), &c.slots); err != nil {
 			return err
 		}
 		c.timeout = d.o.Timeout
@@ -94,24 +112,24 @@ func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time
 		return nil
 		// A scalar subquery and not "exists": PostgreSQL would turn that into a join over all jobs.
 	}, `
-		select e.id, e.url, e.version, e.timeout_seconds, e.secrets,
-		       coalesce(e.concurrency, cast($1 as bigint)) - (select count(*) from dispatch_job f
-		          where f.endpoint_id = e.id and f.lease_until is not null)
+		select e.id, e.url, e.version, e.timeout_seconds, e.secrets, e.old_secret_until,
+		       coalesce(e.concurrency, cast($1 as bigint)) - `+leases+`
 		  from dispatch_endpoint e
 		 where e.id > $2 and e.id <= $3 and not e.paused and e.deleted_at is null
 		   and (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $4
 		         order by j.due_at limit 1) is not null
-		 order by e.id limit $5`+tx.SkipLocked("e"),
-		d.o.EndpointConcurrency, after, upper, now.UnixMicro(), maxEndpoints)
+		   and coalesce(e.concurrency, cast($1 as bigint)) > `+leases+others+`
+		 order by e.id limit $5`+tx.SkipLocked("e"), args...)
 	if err != nil {
 		return nil, fmt.Errorf("find due endpoints: %w", err)
 	}
-	for i := range list {
-		if err := d.endpoints.fill(d, list[i].target, boxes[i]); err != nil {
-			return nil, err
+	readable := list[:0]
+	for i, c := range list {
+		if d.endpoints.fill(d, c.target, boxes[i]) {
+			readable = append(readable, c)
 		}
 	}
-	return list, nil
+	return readable, nil
 }
 
 // lease marks the due jobs of some endpoints as in flight. A job whose time is over dies instead.
@@ -180,39 +198,6 @@ func later(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// endpointCache keeps endpoints' secrets decrypted, by the version of their row.
-type endpointCache struct {
-	mu      sync.Mutex
-	entries map[string]cachedSecrets
-}
-
-type cachedSecrets struct {
-	version int64
-	secrets secrets
-}
-
-// maxCached bounds the cache; past it, it starts anew.
-const maxCached = 4096
-
-func (c *endpointCache) fill(d *Dispatcher, t *target, box []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e, ok := c.entries[t.id]; ok && e.version == t.version {
-		t.secrets = e.secrets
-		return nil
-	}
-	s, err := d.openSecrets(t.id, box)
-	if err != nil {
-		return err
-	}
-	if c.entries == nil || len(c.entries) >= maxCached {
-		c.entries = map[string]cachedSecrets{}
-	}
-	c.entries[t.id] = cachedSecrets{t.version, s}
-	t.secrets = s
-	return nil
 }
 
 // payloads reads the small payloads of claimed jobs at once; each large one is read when it is sent.

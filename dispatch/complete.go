@@ -3,17 +3,15 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
-	"strings"
+	"slices"
 	"time"
 
 	"sealpost/audit"
 	"sealpost/keys"
 	"sealpost/store"
 )
-
-// retryHere is when a job is tried again whose attempt could not be made by this server.
-const retryHere = 5 * time.Second
 
 // maxComplete is how many attempts one statement stores.
 const maxComplete = 256
@@ -68,8 +66,7 @@ func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, 
 			if dl.ours == nil {
 				events = append(events, completedEvent(dl, verdicts[i]))
 			} else {
-				events = append(events, audit.Event{Action: "dispatch.attempt.interrupted", Entity: "DispatchJob", EntityID: dl.jobID,
-					Outcome: audit.Failure, Details: map[string]any{"attempt": dl.number}})
+				events = append(events, interruptedEvent(dl.jobID, dl.number, d.log.Writer()))
 			}
 			if verdicts[i].Pause {
 				gone[dl.target.id] = true
@@ -90,7 +87,7 @@ func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, 
 	if err := tx.Insert(ctx, "dispatch_attempt", attemptColumns, rows); err != nil {
 		return nil, err
 	}
-	for id := range gone {
+	for _, id := range slices.Sorted(maps.Keys(gone)) { // in one order on all servers, so that two do not lock each other
 		n, err := tx.Exec(ctx, `
 			update dispatch_endpoint set paused = true, paused_reason = $2, version = version + 1, updated_at = $3
 			 where id = $1 and not paused`, id, goneReason, now.UnixMicro())
@@ -106,7 +103,8 @@ func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, 
 
 const goneReason = "the receiver answered 410 Gone"
 
-// completeText moves n leased jobs to where their verdicts say. Each row is fenced by its lease.
+// completeText moves n leased jobs to where their verdicts say. Each row is fenced by its lease. A job
+// whose time is over before its next attempt is due when that is, and dies then.
 func completeText(n int) string {
 	if text := completeTexts[n]; text != "" {
 		return text
@@ -114,7 +112,7 @@ func completeText(n int) string {
 	return `with v (id, token, status, due_at, error, dispatched_at, dead_at, reason, refund) as (values ` +
 		store.Values(2, n, "text", "text", "text", "bigint", "text", "bigint", "bigint", "text", "bigint") + `)
 		update dispatch_job
-		   set status = v.status, due_at = v.due_at, last_error = coalesce(v.error, case when v.status = 'DISPATCHED' then null else last_error end),
+		   set status = v.status, due_at = case when expire_at < v.due_at then expire_at else v.due_at end, last_error = coalesce(v.error, case when v.status = 'DISPATCHED' then null else last_error end),
 		       dispatched_at = v.dispatched_at, dead_lettered_at = v.dead_at, dead_letter_reason = v.reason,
 		       attempt_budget = attempt_budget + v.refund,
 		       lease_token = null, lease_node = null, lease_until = null, updated_at = $1
@@ -157,7 +155,7 @@ func refund(dl *delivery) int {
 
 func (d *Dispatcher) verdict(dl *delivery) Verdict {
 	if dl.ours != nil {
-		return Verdict{Status: Retrying, After: retryHere}
+		return Verdict{Status: Retrying, After: dl.again}
 	}
 	return decide(dl.answer, dl.tried, dl.left, d.o.Backoff, func(limit time.Duration) time.Duration {
 		return rand.N(max(limit, 1))
@@ -170,10 +168,7 @@ func (dl *delivery) problem() string {
 	if dl.ours != nil {
 		text = dl.ours.Error()
 	}
-	if len(text) > maxLastError {
-		text = strings.ToValidUTF8(text[:maxLastError], "")
-	}
-	return text
+	return oneLine(text, maxLastError)
 }
 
 func (dl *delivery) outcome() Outcome {
@@ -242,6 +237,12 @@ func completedEvent(dl *delivery, v Verdict) audit.Event {
 		e.Action = "dispatch.attempt.failed"
 	}
 	return e
+}
+
+// interruptedEvent tells of an attempt whose end nobody knows; node is the server that made it.
+func interruptedEvent(jobID string, attempt int, node string) audit.Event {
+	return audit.Event{Action: "dispatch.attempt.interrupted", Entity: "DispatchJob", EntityID: jobID,
+		Outcome: audit.Failure, Details: map[string]any{"attempt": attempt, "node": node}}
 }
 
 func deadEvent(jobID string, reason Reason, why string) audit.Event {

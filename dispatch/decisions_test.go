@@ -3,6 +3,7 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"testing"
 	"time"
@@ -52,11 +53,13 @@ func TestDecide(t *testing.T) {
 
 func TestParseRetryAfter(t *testing.T) {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	const longest = math.MaxInt64 / time.Second * time.Second // which decide cuts to a day
 	for _, tt := range []struct {
 		value string
 		want  time.Duration
 	}{
-		{"", 0}, {"0", 0}, {"120", 2 * time.Minute}, {"-5", 0}, {"soon", 0}, {"1.5", 0}, {"99999999999999", 0},
+		{"", 0}, {"0", 0}, {"120", 2 * time.Minute}, {"-5", 0}, {"soon", 0}, {"1.5", 0}, {"+60", time.Minute},
+		{"99999999999999", longest}, {"99999999999999999999", longest}, {"-99999999999999999999", 0},
 		{now.Add(time.Hour).Format(http.TimeFormat), time.Hour},
 		{now.Add(-time.Hour).Format(http.TimeFormat), 0},
 		{now.AddDate(90, 0, 0).Format(http.TimeFormat), now.AddDate(90, 0, 0).Sub(now)},

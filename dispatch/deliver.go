@@ -8,11 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"sealpost/keys"
 )
@@ -21,6 +22,12 @@ const (
 	maxAnswer    = 4 << 10  // bytes of a receiver's answer that are kept
 	smallPayload = 64 << 10 // bytes of a payload that is read together with others
 	maxLastError = 500      // bytes of an error's line
+)
+
+// When a job is tried again whose attempt could not be made by this server, which costs no budget.
+const (
+	retryHere       = 5 * time.Second
+	retryUnreadable = time.Minute // no key of this server's opens it, which seldom changes soon
 )
 
 // delivery is one attempt of a leased job.
@@ -40,66 +47,106 @@ type delivery struct {
 	startedAt time.Time
 	endedAt   time.Time
 	answer    Answer
-	ours      error // why the attempt was not made, or not ended, here: it costs no budget
-	sent      bool  // the receiver may have it
-	timedOut  bool  // it kept us waiting for nothing
+	ours      error         // why the attempt was not made, or not ended, here: it costs no budget
+	again     time.Duration // with ours: when to try again
+	sent      bool          // the receiver may have it
+	timedOut  bool          // it kept us waiting for nothing
 	cancel    context.CancelFunc
 }
+
+var (
+	errUnreadable = errors.New("the payload cannot be read by this server")
+	errUnsendable = errors.New("the request cannot be made by this server")
+	errPanicked   = errors.New("the attempt failed inside the server")
+)
 
 // deliver sends one job and keeps what came of it. It runs outside any transaction.
 func (d *Dispatcher) deliver(ctx context.Context, dl *delivery) {
 	dl.startedAt = time.Now()
-	contentType, payload, err := dl.contentType, []byte(nil), error(nil)
-	if dl.box != nil {
-		payload, err = d.data.Decrypt(keys.JobPayload, dl.jobID, dl.box)
-		dl.box = nil
+	defer func() {
+		if p := recover(); p != nil { // a bug must not end the server, and, next time, again: it costs budget
+			d.o.Logger.Error("an attempt panicked", "jobId", dl.jobID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			dl.answer, dl.ours = Answer{Err: errPanicked}, nil
+		}
+		dl.endedAt = time.Now()
+	}()
+	contentType, payload, err := d.payloadOf(ctx, dl)
+	if err == nil {
+		var req *http.Request
+		if req, err = newRequest(dl, contentType, payload); err == nil {
+			dl.answer = d.send(ctx, req, dl)
+		} else {
+			dl.ours, dl.again = errUnsendable, retryUnreadable
+		}
 	} else {
-		contentType, payload, err = d.readPayload(ctx, dl.jobID)
-	}
-	if err != nil {
-		dl.ours = fmt.Errorf("the payload cannot be read here: %w", err)
-	} else {
-		dl.answer, dl.ours = d.send(ctx, dl, contentType, payload)
-		if dl.answer.Err != nil && ctx.Err() != nil { // the server stops, or an operator gave the job up
-			dl.ours = dl.answer.Err
+		dl.ours, dl.again = errUnreadable, retryHere
+		if errors.Is(err, keys.ErrCannotDecrypt) {
+			dl.again = retryUnreadable
 		}
 	}
-	dl.endedAt = time.Now()
+	switch {
+	case ctx.Err() != nil && (err != nil || dl.answer.Err != nil): // the server stops, or an operator gave the job up
+		dl.ours, dl.again = errCancelled, retryHere
+	case err != nil: // lastError is for the job's owner, and this is for us
+		d.o.Logger.Error("an attempt could not be made here", "jobId", dl.jobID, "endpointId", dl.target.id, "error", err)
+	}
 }
 
-// send makes the request. An error says that the request could not even be made.
-func (d *Dispatcher) send(ctx context.Context, dl *delivery, contentType string, payload []byte) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, dl.target.timeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, dl.target.url, bytes.NewReader(payload))
+// payloadOf gives what a delivery sends.
+func (d *Dispatcher) payloadOf(ctx context.Context, dl *delivery) (contentType string, payload []byte, err error) {
+	if dl.box == nil {
+		return d.readPayload(ctx, dl.jobID)
+	}
+	payload, err = d.data.Decrypt(keys.JobPayload, dl.jobID, dl.box)
+	dl.box = nil
+	return dl.contentType, payload, err
+}
+
+// newRequest makes the signed request of an attempt.
+func newRequest(dl *delivery, contentType string, payload []byte) (*http.Request, error) {
+	req, err := http.NewRequest(http.MethodPost, dl.target.url, bytes.NewReader(payload)) //nolint:noctx // send gives it one
 	if err != nil {
-		return Answer{}, fmt.Errorf("make the request: %w", err)
+		return nil, fmt.Errorf("make the request: %w", err)
 	}
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("User-Agent", "Sealpost")
-	if err := sign(req.Header, dl.target.secrets, dl.jobID, time.Now(), payload); err != nil {
-		return Answer{}, err
-	}
+	return req, sign(req.Header, dl.target, dl.jobID, time.Now(), payload)
+}
+
+// send makes the request, within the endpoint's timeout from the first byte to the last.
+func (d *Dispatcher) send(ctx context.Context, req *http.Request, dl *delivery) Answer {
+	ctx, cancel := context.WithTimeout(ctx, dl.target.timeout)
+	defer cancel()
 	dl.sent = true
-	res, err := d.client.Do(req)
+	res, err := d.transport.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		dl.timedOut = errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
-		return Answer{Err: plain(err, dl.target.timeout)}, nil
+		dl.timedOut = isTimeout(err)
+		return Answer{Err: plain(err, dl.target.timeout)}
 	}
 	defer res.Body.Close() //nolint:errcheck // what matters has been read
 	a := Answer{Status: res.StatusCode, RetryAfter: parseRetryAfter(res.Header.Get("Retry-After"), time.Now())}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return a // what follows is a connection of its own, which no timeout ends
+	}
 	// The status is the answer. A body that stays away or breaks off does not take it back.
 	a.Body, _ = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	_, _ = io.CopyN(io.Discard, res.Body, maxAnswer) // a short rest lets the connection be used again
-	return a, nil
+	dl.timedOut = errors.Is(ctx.Err(), context.DeadlineExceeded)
+	return a
 }
 
-// plain says in a few words why there was no answer, without the URL, whose query may hold a token.
+// isTimeout tells whether an attempt ended because its time was over, and not by the receiver's doing.
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+var errCancelled = errors.New("the attempt was cancelled")
+
+// plain says in a few words why there was no answer.
 func plain(err error, timeout time.Duration) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
-	}
 	dns, isDNS := errors.AsType[*net.DNSError](err)
+	op, isOp := errors.AsType[*net.OpError](err)
 	switch {
 	case errors.Is(err, errBlocked):
 		for e := err; e != nil; e = errors.Unwrap(e) {
@@ -109,19 +156,33 @@ func plain(err error, timeout time.Duration) error {
 		}
 		return errBlocked
 	case errors.Is(err, context.Canceled):
-		return errors.New("the attempt was cancelled")
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return errCancelled
+	case isTimeout(err) && isOp && op.Op == "dial" && timeout > connectWithin:
+		return fmt.Errorf("no connection within %s", connectWithin)
+	case isTimeout(err):
 		return fmt.Errorf("no answer within %s", timeout)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return errors.New("the connection was refused")
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the connection was closed before an answer")
 	case isDNS && dns.IsNotFound:
 		return fmt.Errorf("the host %s is not known", dns.Name)
 	}
-	text := err.Error()
-	if len(text) > maxLastError {
-		text = text[:maxLastError]
+	return err
+}
+
+// oneLine makes a text that may quote a receiver one plain line: no control or formatting characters,
+// which a database or a page might trip over, and at most limit bytes.
+func oneLine(text string, limit int) string {
+	text = strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "")
 	}
-	return errors.New(strings.ToValidUTF8(text, ""))
+	return text
 }

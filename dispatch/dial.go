@@ -14,25 +14,28 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// newClient makes the HTTP client of all deliveries: no proxy from the environment, no redirects, and
-// each connection's concrete address checked when it is dialled. That is after the name was resolved,
-// so a name that changes its address between check and connection gains nothing.
-func newClient(o Options) *http.Client {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, ControlContext: guard(o)}
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext:            dialer.DialContext,
-			ForceAttemptHTTP2:      true,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:    10 * time.Second,
-			MaxIdleConns:           o.Concurrency * 2,
-			MaxIdleConnsPerHost:    o.Concurrency,
-			IdleConnTimeout:        60 * time.Second,
-			ExpectContinueTimeout:  time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-			DisableCompression:     true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// connectWithin is how long a connection may take to be made, where the attempt has that long.
+const connectWithin = 10 * time.Second
+
+// newTransport makes what all deliveries go through: no proxy from the environment, and each
+// connection's concrete address checked when it is dialled. That is after the name was resolved, so a
+// name that changes its address between check and connection gains nothing. A transport by itself
+// follows no redirects, and does not even look at where one leads.
+func newTransport(o Options) *http.Transport {
+	dialer := &net.Dialer{Timeout: connectWithin, KeepAlive: 30 * time.Second, ControlContext: guard(o)}
+	return &http.Transport{
+		DialContext:            dialer.DialContext,
+		ForceAttemptHTTP2:      true,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    connectWithin,
+		MaxIdleConns:           o.Concurrency * 2,
+		MaxIdleConnsPerHost:    o.Concurrency,
+		IdleConnTimeout:        60 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true,
+		// A connection of HTTP/2 is shared by attempts, and one that has died without a word would take
+		// them all with it until TCP gives it up, a quarter of an hour later.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 	}
 }
 

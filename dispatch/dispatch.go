@@ -36,11 +36,11 @@ type Options struct {
 
 // Dispatcher accepts jobs and delivers them. Accepting works without Run.
 type Dispatcher struct {
-	log    *audit.Log
-	data   *keys.Ring
-	o      Options
-	client *http.Client
-	accept acceptQueue
+	log       *audit.Log
+	data      *keys.Ring
+	o         Options
+	transport *http.Transport
+	accept    acceptQueue
 
 	wake     chan struct{} // there may be something to claim
 	running  atomic.Bool
@@ -54,9 +54,10 @@ type Dispatcher struct {
 	ended    []*delivery        // answered, waiting to be stored
 	load     load               // what is being sent where
 	cursor   string             // the endpoint at which the last claim stopped
-	doubt    bool               // a transaction's outcome is not known: leases may be ours unawares
+	doubt    time.Time          // until then leases may be ours unawares: a commit's outcome is not known
 
 	endpoints endpointCache
+	changes   changes // who watches jobs
 }
 
 // New makes a dispatcher on an audit log's database. data is the ring of DATA_ENCRYPTION_KEY.
@@ -66,11 +67,12 @@ func New(log *audit.Log, data *keys.Ring, o Options) *Dispatcher {
 	}
 	d := &Dispatcher{
 		log: log, data: data, o: o,
-		wake:     make(chan struct{}, 1),
+		transport: newTransport(o), wake: make(chan struct{}, 1),
 		inFlight: map[*delivery]bool{}, load: newLoad(o.Concurrency),
+		endpoints: endpointCache{entries: map[string]cachedSecrets{}, failed: map[string]time.Time{}},
 	}
-	d.client = newClient(o)
 	d.accept.d = d
+	d.changes.wake = make(chan struct{}, 1)
 	return d
 }
 

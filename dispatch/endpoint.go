@@ -2,16 +2,16 @@ package dispatch
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"sealpost/audit"
 	"sealpost/fault"
-	"sealpost/keys"
 	"sealpost/store"
 )
 
@@ -57,6 +57,9 @@ func (n NewEndpoint) check() error {
 	if name == "" || name != n.Name || utf8.RuneCountInString(name) > maxEndpointName {
 		return fault.New(fault.Invalid, "name has 1 to %d characters and no space around it", maxEndpointName)
 	}
+	if strings.ContainsFunc(name, unicode.IsControl) || !utf8.ValidString(name) {
+		return fault.New(fault.Invalid, "name has a control character")
+	}
 	if err := checkURL(n.URL); err != nil {
 		return err
 	}
@@ -82,6 +85,10 @@ func checkURL(raw string) error {
 	switch {
 	case err != nil || len(raw) > maxEndpointURL:
 		return fault.New(fault.Invalid, "url is not a URL of at most %d bytes", maxEndpointURL)
+	case strings.ContainsFunc(raw+u.Host, func(r rune) bool { return r <= ' ' || r > '~' }): // Host is decoded
+		return fault.New(fault.Invalid, "url is ASCII without spaces: a host in its punycode form, other characters percent-encoded")
+	case !validPort(u.Port()):
+		return fault.New(fault.Invalid, "url has a port from 1 to 65535, or none")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "":
 		return fault.New(fault.Invalid, "url starts with https:// or http:// and names a host")
 	case u.User != nil:
@@ -92,14 +99,18 @@ func checkURL(raw string) error {
 	return nil
 }
 
-const endpointColumns = `id, name, url, concurrency, timeout_seconds, max_attempts, paused, paused_reason, secrets, created_at, updated_at`
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
+}
 
-func (d *Dispatcher) scanEndpoint(scan func(...any) error) (Endpoint, error) {
+const endpointColumns = `id, name, url, concurrency, timeout_seconds, max_attempts, paused, paused_reason, old_secret_until, created_at, updated_at`
+
+func scanEndpoint(scan func(...any) error) (Endpoint, error) {
 	var e Endpoint
 	var concurrency, timeout, attempts *int
-	var box []byte
 	err := scan(&e.ID, &e.Name, &e.URL, &concurrency, &timeout, &attempts, &e.Paused, store.String(&e.PausedReason),
-		&box, store.Time(&e.CreatedAt), store.Time(&e.UpdatedAt))
+		store.Time(&e.OldSecretUntil), store.Time(&e.CreatedAt), store.Time(&e.UpdatedAt))
 	if err != nil {
 		return e, err
 	}
@@ -108,34 +119,10 @@ func (d *Dispatcher) scanEndpoint(scan func(...any) error) (Endpoint, error) {
 			*f.to = *f.from
 		}
 	}
-	s, err := d.openSecrets(e.ID, box)
-	if err != nil {
-		return e, err
-	}
-	if s.Previous != "" && s.PreviousUntil.After(time.Now()) {
-		e.OldSecretUntil = s.PreviousUntil
+	if !e.OldSecretUntil.After(time.Now()) {
+		e.OldSecretUntil = time.Time{}
 	}
 	return e, nil
-}
-
-func (d *Dispatcher) openSecrets(endpointID string, box []byte) (secrets, error) {
-	var s secrets
-	text, err := d.data.Decrypt(keys.EndpointCredentials, endpointID, box)
-	if err != nil {
-		return s, fmt.Errorf("secrets of endpoint %s: %w", endpointID, err)
-	}
-	if err := json.Unmarshal(text, &s); err != nil {
-		return s, fmt.Errorf("secrets of endpoint %s: %w", endpointID, err)
-	}
-	return s, nil
-}
-
-func (d *Dispatcher) sealSecrets(endpointID string, s secrets) ([]byte, error) {
-	text, err := json.Marshal(s)
-	if err != nil {
-		return nil, err
-	}
-	return d.data.Encrypt(keys.EndpointCredentials, endpointID, text)
 }
 
 // nullable is a number as the table keeps it: null where it is the deployment's default.
@@ -169,7 +156,7 @@ func (d *Dispatcher) CreateEndpoint(ctx context.Context, by audit.Principal, n N
 		if err != nil {
 			return nil, fmt.Errorf("create an endpoint: %w", err)
 		}
-		e, err = d.readEndpoint(ctx, tx, id)
+		e, err = readEndpoint(ctx, tx, id)
 		return []audit.Event{{Action: "dispatch.endpoint.created", Entity: "DispatchEndpoint", EntityID: id,
 			Details: map[string]any{"name": n.Name, "host": hostOf(n.URL)}}}, err
 	})
@@ -188,8 +175,26 @@ func hostOf(raw string) string {
 	return u.Host
 }
 
-func (d *Dispatcher) readEndpoint(ctx context.Context, tx *store.Tx, id string) (Endpoint, error) {
-	e, err := d.scanEndpoint(tx.QueryRow(ctx, `select `+endpointColumns+` from dispatch_endpoint where id = $1 and deleted_at is null`, id).Scan)
+// originOf is a URL's scheme and host.
+func originOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+func readEndpoint(ctx context.Context, tx *store.Tx, id string) (Endpoint, error) {
+	return scanOneEndpoint(ctx, tx, id, "")
+}
+
+// lockEndpoint reads an endpoint that is to be changed, and that nobody else changes meanwhile.
+func lockEndpoint(ctx context.Context, tx *store.Tx, id string) (Endpoint, error) {
+	return scanOneEndpoint(ctx, tx, id, tx.ForUpdate())
+}
+
+func scanOneEndpoint(ctx context.Context, tx *store.Tx, id, lock string) (Endpoint, error) {
+	e, err := scanEndpoint(tx.QueryRow(ctx, `select `+endpointColumns+` from dispatch_endpoint where id = $1 and deleted_at is null`+lock, id).Scan)
 	if store.NoRow(err) {
 		return e, fault.New(fault.NotFound, "there is no endpoint %s", id)
 	}
@@ -202,18 +207,22 @@ func (d *Dispatcher) readEndpoint(ctx context.Context, tx *store.Tx, id string) 
 // Endpoint gives one endpoint. fault.NotFound, for a deleted one too.
 func (d *Dispatcher) Endpoint(ctx context.Context, id string) (e Endpoint, err error) {
 	err = d.log.Store().Read(ctx, func(tx *store.Tx) error {
-		e, err = d.readEndpoint(ctx, tx, id)
+		e, err = readEndpoint(ctx, tx, id)
 		return err
 	})
 	return e, err
 }
 
-// Endpoints lists endpoints, the oldest first. The cursor is an endpoint's id.
+// Endpoints lists endpoints, the oldest first. The cursor is an endpoint's id. fault.BadRequest for the
+// cursor of another list.
 func (d *Dispatcher) Endpoints(ctx context.Context, page store.Page) (store.List[Endpoint], error) {
+	if err := checkCursor(page); err != nil {
+		return store.List[Endpoint]{}, err
+	}
 	var list []Endpoint
 	err := d.log.Store().Read(ctx, func(tx *store.Tx) error {
 		return tx.Each(ctx, func(scan func(...any) error) error {
-			e, err := d.scanEndpoint(scan)
+			e, err := scanEndpoint(scan)
 			list = append(list, e)
 			return err
 		}, `select `+endpointColumns+` from dispatch_endpoint where deleted_at is null and id > $1 order by id limit $2`,
@@ -225,71 +234,81 @@ func (d *Dispatcher) Endpoints(ctx context.Context, page store.Page) (store.List
 	return store.Cut(list, page, func(e Endpoint) string { return e.ID }), nil
 }
 
-// ChangeEndpoint changes what is named. Jobs that wait go to the new URL. fault.NotFound, fault.Invalid.
+// ChangeEndpoint changes what is named. Jobs that wait go to the new URL. Saying what is so already
+// changes nothing. fault.NotFound, fault.Invalid.
 func (d *Dispatcher) ChangeEndpoint(ctx context.Context, by audit.Principal, id string, c EndpointChange) (Endpoint, error) {
+	if c == (EndpointChange{}) {
+		return Endpoint{}, fault.New(fault.Invalid, "nothing is to be changed")
+	}
 	var e Endpoint
 	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
-		old, err := d.readEndpoint(ctx, tx, id)
+		old, err := lockEndpoint(ctx, tx, id)
 		if err != nil {
 			return nil, err
 		}
-		n := NewEndpoint{old.Name, old.URL, old.Concurrency, old.TimeoutSeconds, old.MaxAttempts}
-		details := map[string]any{}
-		change(details, "name", &n.Name, c.Name, func(s string) any { return s })
-		change(details, "host", &n.URL, c.URL, func(s string) any { return hostOf(s) })
-		for _, f := range []struct {
-			name string
-			to   *int
-			from *int
-		}{
-			{"concurrency", &n.Concurrency, c.Concurrency},
-			{"timeoutSeconds", &n.TimeoutSeconds, c.TimeoutSeconds},
-			{"maxAttempts", &n.MaxAttempts, c.MaxAttempts},
-		} {
-			change(details, f.name, f.to, f.from, func(v int) any { return v })
-		}
-		if len(details) == 0 {
-			return nil, fault.New(fault.Invalid, "nothing is to be changed")
-		}
+		n, details := c.apply(old)
 		if err := n.check(); err != nil {
 			return nil, err
+		}
+		if len(details) == 0 {
+			e = old
+			return nil, audit.ErrNothing
 		}
 		now, err := tx.Now(ctx)
 		if err != nil {
 			return nil, err
 		}
-		changed, err := tx.Exec(ctx, `
+		if _, err := tx.Exec(ctx, `
 			update dispatch_endpoint
 			   set name = $2, url = $3, concurrency = $4, timeout_seconds = $5, max_attempts = $6, version = version + 1, updated_at = $7
-			 where id = $1 and deleted_at is null`,
-			id, n.Name, n.URL, nullable(n.Concurrency), nullable(n.TimeoutSeconds), nullable(n.MaxAttempts), now.UnixMicro())
-		if err != nil {
+			 where id = $1`,
+			id, n.Name, n.URL, nullable(n.Concurrency), nullable(n.TimeoutSeconds), nullable(n.MaxAttempts), now.UnixMicro()); err != nil {
 			return nil, fmt.Errorf("change endpoint %s: %w", id, err)
 		}
-		if changed == 0 {
-			return nil, fault.New(fault.NotFound, "there is no endpoint %s", id)
-		}
-		e, err = d.readEndpoint(ctx, tx, id)
+		e, err = readEndpoint(ctx, tx, id)
 		return []audit.Event{{Action: "dispatch.endpoint.changed", Entity: "DispatchEndpoint", EntityID: id, Details: details}}, err
 	})
 	d.Wake()
 	return e, err
 }
 
-// change sets a field to what is asked for, and tells the event.
-func change[T any](details map[string]any, name string, to, from *T, tell func(T) any) {
-	if from != nil {
-		*to = *from
-		details[name] = tell(*from)
+// apply gives an endpoint as it is to become, and what differs, for the event.
+func (c EndpointChange) apply(old Endpoint) (NewEndpoint, map[string]any) {
+	n := NewEndpoint{old.Name, old.URL, old.Concurrency, old.TimeoutSeconds, old.MaxAttempts}
+	details := map[string]any{}
+	if c.Name != nil && *c.Name != n.Name {
+		n.Name = *c.Name
+		details["name"] = n.Name
 	}
+	if c.URL != nil && *c.URL != n.URL {
+		n.URL = *c.URL
+		details["host"] = hostOf(n.URL)
+	}
+	for _, f := range []struct {
+		name     string
+		to, from *int
+	}{
+		{"concurrency", &n.Concurrency, c.Concurrency},
+		{"timeoutSeconds", &n.TimeoutSeconds, c.TimeoutSeconds},
+		{"maxAttempts", &n.MaxAttempts, c.MaxAttempts},
+	} {
+		if f.from != nil && *f.from != *f.to {
+			*f.to = *f.from
+			details[f.name] = *f.from
+		}
+	}
+	return n, details
 }
 
 // SetPaused pauses an endpoint, which then keeps its jobs, or resumes it. Setting it to what it is
-// already changes nothing.
+// already changes nothing. fault.NotFound, fault.Invalid for a long reason.
 func (d *Dispatcher) SetPaused(ctx context.Context, by audit.Principal, id string, paused bool, reason string) (Endpoint, error) {
+	if utf8.RuneCountInString(reason) > maxReason {
+		return Endpoint{}, fault.New(fault.Invalid, "reason has at most %d characters", maxReason)
+	}
 	var e Endpoint
 	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
-		old, err := d.readEndpoint(ctx, tx, id)
+		old, err := lockEndpoint(ctx, tx, id)
 		if err != nil {
 			return nil, err
 		}
@@ -306,7 +325,7 @@ func (d *Dispatcher) SetPaused(ctx context.Context, by audit.Principal, id strin
 			id, paused, store.Text(reason), now.UnixMicro()); err != nil {
 			return nil, fmt.Errorf("pause or resume endpoint %s: %w", id, err)
 		}
-		e, err = d.readEndpoint(ctx, tx, id)
+		e, err = readEndpoint(ctx, tx, id)
 		return []audit.Event{pausedEvent(id, paused, reason)}, err
 	})
 	d.Wake()
@@ -324,65 +343,13 @@ func pausedEvent(id string, paused bool, reason string) audit.Event {
 	return e
 }
 
-// MaxOverlap is the longest that an old signing secret may sign beside the new one.
-const MaxOverlap = 7 * 24 * time.Hour
-
-// RotateSecret gives an endpoint a new signing secret, which is given here and never again. The old
-// one signs beside it until the overlap ends; with none it stops at once.
-func (d *Dispatcher) RotateSecret(ctx context.Context, by audit.Principal, id string, overlap time.Duration) (Endpoint, string, error) {
-	if overlap < 0 || overlap > MaxOverlap {
-		return Endpoint{}, "", fault.New(fault.Invalid, "overlapHours is 0 to %d", int(MaxOverlap.Hours()))
-	}
-	secret := newSigningSecret()
-	var e Endpoint
-	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
-		var box []byte
-		err := tx.QueryRow(ctx, `select secrets from dispatch_endpoint where id = $1 and deleted_at is null`+tx.ForUpdate(), id).Scan(&box)
-		if store.NoRow(err) {
-			return nil, fault.New(fault.NotFound, "there is no endpoint %s", id)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("rotate the secret of endpoint %s: %w", id, err)
-		}
-		old, err := d.openSecrets(id, box)
-		if err != nil {
-			return nil, err
-		}
-		now, err := tx.Now(ctx)
-		if err != nil {
-			return nil, err
-		}
-		s := secrets{Signing: secret}
-		if overlap > 0 {
-			s.Previous, s.PreviousUntil = old.Signing, now.Add(overlap)
-		}
-		if box, err = d.sealSecrets(id, s); err != nil {
-			return nil, err
-		}
-		if _, err := tx.Exec(ctx, `update dispatch_endpoint set secrets = $2, version = version + 1, updated_at = $3 where id = $1`,
-			id, box, now.UnixMicro()); err != nil {
-			return nil, fmt.Errorf("rotate the secret of endpoint %s: %w", id, err)
-		}
-		e, err = d.readEndpoint(ctx, tx, id)
-		return []audit.Event{{Action: "dispatch.endpoint.secret_rotated", Entity: "DispatchEndpoint", EntityID: id,
-			Details: map[string]any{"overlapHours": overlap.Hours()}}}, err
-	})
-	if err != nil {
-		return Endpoint{}, "", err
-	}
-	return e, secret, nil
-}
-
-// DeleteEndpoint leaves a tombstone without secrets. fault.Conflict while jobs are unfinished.
+// DeleteEndpoint leaves a tombstone without credentials: what a URL says behind its host may be one,
+// too. fault.NotFound; fault.Conflict while jobs are unfinished.
 func (d *Dispatcher) DeleteEndpoint(ctx context.Context, by audit.Principal, id string) error {
 	return d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
-		var name string
-		err := tx.QueryRow(ctx, `select name from dispatch_endpoint where id = $1 and deleted_at is null`+tx.ForUpdate(), id).Scan(&name)
-		if store.NoRow(err) {
-			return nil, fault.New(fault.NotFound, "there is no endpoint %s", id)
-		}
+		e, err := lockEndpoint(ctx, tx, id)
 		if err != nil {
-			return nil, fmt.Errorf("delete endpoint %s: %w", id, err)
+			return nil, err
 		}
 		var unfinished string
 		err = tx.QueryRow(ctx, `
@@ -399,10 +366,13 @@ func (d *Dispatcher) DeleteEndpoint(ctx context.Context, by audit.Principal, id 
 		if err != nil {
 			return nil, err
 		}
-		_, err = tx.Exec(ctx, `
-			update dispatch_endpoint set deleted_at = $2, updated_at = $2, secrets = null, paused = true, version = version + 1 where id = $1`,
-			id, now.UnixMicro())
+		if _, err := tx.Exec(ctx, `
+			update dispatch_endpoint
+			   set deleted_at = $2, updated_at = $2, url = $3, secrets = null, old_secret_until = null, paused = true, version = version + 1
+			 where id = $1`, id, now.UnixMicro(), originOf(e.URL)); err != nil {
+			return nil, fmt.Errorf("delete endpoint %s: %w", id, err)
+		}
 		return []audit.Event{{Action: "dispatch.endpoint.deleted", Entity: "DispatchEndpoint", EntityID: id,
-			Details: map[string]any{"name": name}}}, err
+			Details: map[string]any{"name": e.Name, "host": hostOf(e.URL)}}}, nil
 	})
 }

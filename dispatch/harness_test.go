@@ -43,7 +43,7 @@ func newDispatcher(t *testing.T, st *store.Store, o Options) *Dispatcher {
 	}
 	t.Cleanup(func() { log.Close(context.Background()) })
 	d := New(log, set.Data, o)
-	t.Cleanup(d.client.CloseIdleConnections)
+	t.Cleanup(d.transport.CloseIdleConnections)
 	return d
 }
 

@@ -14,26 +14,27 @@ const (
 	deadAfter   = 15 * time.Second // without a beat, a server is dead and its leases are others'
 	leaseMargin = 30 * time.Second // how much longer than its attempt a lease lasts
 	maxRecover  = 1000             // leases that one transaction takes back
+	doubtFor    = 15 * time.Second // a commit whose outcome did not reach us may take place this much later
 )
 
 // register makes this process known, and takes back at once what an earlier process of the same
 // server was sending when it ended.
 func (d *Dispatcher) register(ctx context.Context) error {
 	err := d.log.Bookkeep(ctx, func(tx *store.Tx) error { return d.beat(ctx, tx) })
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("register the dispatcher: %w", err)
-	}
-	if d.o.Server == "" && d.log.Store().Dialect() != store.SQLite {
+	case d.log.Store().Dialect() == store.SQLite: // has one server at a time, whatever it is called
+		return d.recover(ctx, `incarnation <> $1`, d.log.Writer())
+	case d.o.Server == "":
 		return nil
 	}
-	// SQLite has one server at a time, whatever it is called.
-	which := `select incarnation from node where incarnation <> $1 and (server = $2 or $3 = 'sqlite') order by incarnation limit 100`
-	return d.recover(ctx, which, d.log.Writer(), d.o.Server, string(d.log.Store().Dialect()))
+	return d.recover(ctx, `incarnation <> $1 and server = $2`, d.log.Writer(), d.o.Server)
 }
 
 // unregister gives back the leases of a process that ends in order.
 func (d *Dispatcher) unregister(ctx context.Context) error {
-	return d.recover(ctx, `select incarnation from node where incarnation = $1`, d.log.Writer())
+	return d.recover(ctx, `incarnation = $1`, d.log.Writer())
 }
 
 // beat says that this process lives.
@@ -76,61 +77,48 @@ func (d *Dispatcher) tendOnce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("beat: %w", err)
 	}
-	err = d.recover(ctx, `select incarnation from node where seen_at < $1 order by incarnation limit 100`, now.Add(-deadAfter).UnixMicro())
-	if err != nil {
+	if err := d.recover(ctx, `seen_at < $1`, now.Add(-deadAfter).UnixMicro()); err != nil {
 		return err
 	}
-	if err := d.recoverOverdue(ctx, now); err != nil {
+	// Leases that are over while their server lives, which could not store the end; and leases that a
+	// server took between being forgotten as dead and its next beat, should it have ended then.
+	if _, err := d.takeBack(ctx, `(lease_until < $1 or lease_node not in (select incarnation from node))`, now.UnixMicro()); err != nil {
 		return err
 	}
 	return d.compareLeases(ctx)
 }
 
-// recover takes back the leases of the servers that a query names, and forgets those servers. What
-// they were sending is due at once: nobody knows whether it arrived, so it is sent again, with the
-// same key, and the attempt costs no budget.
-func (d *Dispatcher) recover(ctx context.Context, which string, args ...any) error {
-	for {
-		var nodes []any
-		err := d.log.Store().Read(ctx, func(tx *store.Tx) error {
-			return tx.Each(ctx, func(scan func(...any) error) error {
-				var id string
-				if err := scan(&id); err != nil {
-					return err
-				}
-				nodes = append(nodes, id)
-				return nil
-			}, which, args...)
-		})
-		if err != nil {
-			return fmt.Errorf("find dead servers: %w", err)
-		}
-		if len(nodes) == 0 {
-			return nil
-		}
-		condition := "lease_node in (" + store.Placeholders(1, len(nodes)) + ")"
-		n, err := d.takeBack(ctx, condition, nodes...)
-		if err != nil {
-			return err
-		}
-		if n == maxRecover {
-			continue
-		}
-		err = d.log.Bookkeep(ctx, func(tx *store.Tx) error {
-			_, err := tx.Exec(ctx, `delete from node where incarnation in (`+store.Placeholders(1, len(nodes))+`)`, nodes...)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("forget dead servers: %w", err)
-		}
+// recover takes back the leases of the servers that a condition on their rows names, and forgets those
+// servers. What they were sending is due at once: nobody knows whether it arrived, so it is sent again,
+// with the same key, and the attempt costs no budget.
+func (d *Dispatcher) recover(ctx context.Context, dead string, args ...any) error {
+	var there int
+	err := d.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(ctx, `select 1 from node where `+dead+` limit 1`, args...).Scan(&there)
+	})
+	if store.NoRow(err) {
 		return nil
 	}
-}
-
-// recoverOverdue takes back leases that are over while their server lives: it could not store the end.
-func (d *Dispatcher) recoverOverdue(ctx context.Context, now time.Time) error {
-	_, err := d.takeBack(ctx, `lease_until < $1`, now.UnixMicro())
-	return err
+	if err != nil {
+		return fmt.Errorf("find dead servers: %w", err)
+	}
+	for {
+		n, err := d.takeBack(ctx, `lease_node in (select incarnation from node where `+dead+`)`, args...)
+		if err != nil {
+			return err
+		}
+		if n < maxRecover {
+			break
+		}
+	}
+	err = d.log.Bookkeep(ctx, func(tx *store.Tx) error {
+		_, err := tx.Exec(ctx, `delete from node where `+dead, args...)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("forget dead servers: %w", err)
+	}
+	return nil
 }
 
 // takeBack makes leased jobs due again, at most maxRecover of them, and tells how many.
@@ -143,6 +131,7 @@ func (d *Dispatcher) takeBack(ctx context.Context, condition string, args ...any
 		}
 		var ids []any
 		var rows [][]any
+		var events []audit.Event
 		err = tx.Each(ctx, func(scan func(...any) error) error {
 			var id, node string
 			var number int
@@ -152,6 +141,7 @@ func (d *Dispatcher) takeBack(ctx context.Context, condition string, args ...any
 			}
 			ids = append(ids, id)
 			rows = append(rows, []any{id, number, string(Interrupted), leasedAt, now.UnixMicro(), nil, interruptedText, nil, node})
+			events = append(events, interruptedEvent(id, number, node))
 			return nil
 		}, fmt.Sprintf(`select id, attempt_count, lease_node, updated_at from dispatch_job
 		     where lease_until is not null and %s limit %d`, condition, maxRecover)+tx.SkipLocked(""), args...)
@@ -162,21 +152,21 @@ func (d *Dispatcher) takeBack(ctx context.Context, condition string, args ...any
 		if taken == 0 {
 			return nil, audit.ErrNothing
 		}
+		args := padded(append([]any{now.UnixMicro(), interruptedText}, ids...), 2)
 		if _, err := tx.Exec(ctx, `
 			update dispatch_job
 			   set status = 'RETRYING', due_at = $1, attempt_budget = attempt_budget + 1, last_error = $2,
 			       lease_token = null, lease_node = null, lease_until = null, updated_at = $1
-			 where id in (`+store.Placeholders(3, len(ids))+`)`,
-			append([]any{now.UnixMicro(), interruptedText}, ids...)...); err != nil {
+			 where id in (`+store.Placeholders(3, len(args)-2)+`)`, args...); err != nil {
 			return nil, fmt.Errorf("take back leases: %w", err)
 		}
 		if err := tx.Insert(ctx, "dispatch_attempt", attemptColumns, rows); err != nil {
 			return nil, err
 		}
-		return []audit.Event{{Action: "dispatch.leases.recovered", Entity: "DispatchJob",
-			Details: map[string]any{"count": taken}}}, nil
+		return events, nil
 	})
 	if taken > 0 && err == nil {
+		d.changes.noteMany()
 		d.Wake()
 	}
 	return taken, err
@@ -195,8 +185,7 @@ func (d *Dispatcher) compareLeases(ctx context.Context) error {
 	for dl := range d.inFlight {
 		known[dl.token+dl.jobID] = dl
 	}
-	doubt := d.doubt
-	d.doubt = false
+	doubt := time.Now().Before(d.doubt)
 	d.mu.Unlock()
 	if len(known) == 0 && !doubt {
 		return nil
@@ -217,9 +206,6 @@ func (d *Dispatcher) compareLeases(ctx context.Context) error {
 		}, `select id, lease_token from dispatch_job where lease_until is not null and lease_node = $1`, d.log.Writer())
 	})
 	if err != nil {
-		d.mu.Lock()
-		d.doubt = d.doubt || doubt
-		d.mu.Unlock()
 		return fmt.Errorf("compare leases: %w", err)
 	}
 	d.mu.Lock()
@@ -234,6 +220,7 @@ func (d *Dispatcher) compareLeases(ctx context.Context) error {
 		return nil
 	}
 	orphans = orphans[:min(len(orphans), maxRecover)]
-	_, err = d.takeBack(ctx, `lease_node = $1 and id in (`+store.Placeholders(2, len(orphans))+`)`, append([]any{d.log.Writer()}, orphans...)...)
+	args := padded(append([]any{d.log.Writer()}, orphans...), 1)
+	_, err = d.takeBack(ctx, `lease_node = $1 and id in (`+store.Placeholders(2, len(args)-1)+`)`, args...)
 	return err
 }

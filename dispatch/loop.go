@@ -26,6 +26,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	defer d.running.Store(false)
 	if err := d.register(ctx); err != nil {
+		if ctx.Err() != nil { // stopped before it began
+			return nil
+		}
 		return err
 	}
 	d.lastTurn.Store(time.Now().UnixMicro())
@@ -46,12 +49,14 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		case err != nil:
 			d.o.Logger.Error("dispatch turn failed", "error", err)
 			pause = min(pause*2, maxErrPause)
+			d.sleep(ctx, pause, nil) // whatever there is to do: it would meet the same
+			continue
 		case again:
 			continue
 		default:
 			pause = pollEvery
 		}
-		d.sleep(ctx, pause)
+		d.sleep(ctx, pause, d.wake)
 	}
 	d.drain(sending, cancelSending, &deliveries)
 	<-tending
@@ -59,11 +64,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 }
 
 // sleep waits for work, for the next look, or for the end.
-func (d *Dispatcher) sleep(ctx context.Context, pause time.Duration) {
+func (d *Dispatcher) sleep(ctx context.Context, pause time.Duration, work <-chan struct{}) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
-	case <-d.wake:
+	case <-work:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -106,11 +111,12 @@ func (d *Dispatcher) turn(ctx context.Context, deliveries *sync.WaitGroup, claim
 	if err != nil {
 		d.mu.Lock()
 		d.ended = append(ended, d.ended...)
-		d.doubt = true // it may have committed all the same
+		d.doubt = time.Now().Add(doubtFor) // it may have committed all the same
 		d.mu.Unlock()
 		return false, err
 	}
 	d.lastTurn.Store(time.Now().UnixMicro())
+	d.changes.noteTurn(ended, c)
 	if err := d.payloads(ctx, c.jobs); err != nil {
 		d.o.Logger.Error("payloads could not be read together", "error", err) // each reads its own
 	}

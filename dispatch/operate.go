@@ -1,9 +1,12 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"sort"
+	"maps"
+	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -47,7 +50,10 @@ func (d *Dispatcher) Replay(ctx context.Context, by audit.Principal, id string, 
 		if err != nil {
 			return nil, err
 		}
-		if !r.ExpireAt.IsZero() && !r.ExpireAt.After(now) {
+		switch {
+		case r.ExpireAt.After(maxTime):
+			return nil, errBeyondTime()
+		case !r.ExpireAt.IsZero() && !r.ExpireAt.After(now):
 			return nil, fault.New(fault.Invalid, "expireAt is over already")
 		}
 		old, err := readJob(ctx, tx, id)
@@ -84,6 +90,7 @@ func (d *Dispatcher) Replay(ctx context.Context, by audit.Principal, id string, 
 		}
 		return []audit.Event{{Action: "dispatch.job.replayed", Entity: "DispatchJob", EntityID: id, Details: details}}, err
 	})
+	d.changes.note(id)
 	d.Wake()
 	return job, err
 }
@@ -138,6 +145,7 @@ func (d *Dispatcher) DeadLetterJob(ctx context.Context, by audit.Principal, id, 
 		return []audit.Event{deadEvent(id, Operator, reason)}, nil
 	})
 	if err == nil {
+		d.changes.note(id)
 		d.cancelJob(id)
 	}
 	return job, err
@@ -155,36 +163,35 @@ func (d *Dispatcher) cancelJob(id string) {
 }
 
 // RetryDue has due jobs attempted now, before all others, and waits up to 25 s for what comes of them.
-// With includeWaiting also those whose time has not come. Jobs of paused endpoints keep waiting. What
-// is still being sent when the wait ends is answered as it then is, IN_FLIGHT.
+// With includeWaiting also those whose next attempt has not come; one that is to be delivered later
+// still is. Jobs of paused endpoints keep waiting. What is still being sent when the wait ends is
+// answered as it then is, IN_FLIGHT, and what has no slot yet as it is.
 func (d *Dispatcher) RetryDue(ctx context.Context, by audit.Principal, limit int, includeWaiting bool) ([]Job, error) {
 	if limit < 1 || limit > MaxRetry {
 		return nil, fault.New(fault.Invalid, "limit is 1 to %d", MaxRetry)
 	}
+	chosen, err := d.chooseDue(ctx, limit, includeWaiting)
+	if err != nil {
+		return nil, err
+	}
 	var before map[string]int
-	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
+	err = d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
 		before = map[string]int{}
-		chosen, err := d.chooseDue(ctx, tx, limit, includeWaiting)
-		if err != nil {
-			return nil, err
-		}
-		ids := make([]any, 0, len(chosen)+1)
-		names := make([]string, 0, len(chosen))
-		for id, attempts := range chosen {
-			before[id] = attempts
-			ids = append(ids, id)
-			names = append(names, id)
-		}
-		sort.Strings(names)
-		if len(ids) > 0 {
-			_, err = tx.Exec(ctx, fmt.Sprintf(`update dispatch_job set due_at = %d where due_at is not null and id in (`, atOnce)+
-				store.Placeholders(1, len(ids))+`)`, ids...)
+		if len(chosen) > 0 {
+			err := tx.Each(ctx, func(scan func(...any) error) error {
+				var id string
+				var attempts int
+				err := scan(&id, &attempts)
+				before[id] = attempts
+				return err
+			}, fmt.Sprintf(`update dispatch_job set due_at = %d where due_at is not null and id in (`, atOnce)+
+				store.Placeholders(1, len(chosen))+`) returning id, attempt_count`, chosen...)
 			if err != nil {
 				return nil, fmt.Errorf("retry due jobs: %w", err)
 			}
 		}
 		return []audit.Event{{Action: "dispatch.retry_due.requested", Entity: "DispatchJob", Details: map[string]any{
-			"limit": limit, "includeWaiting": includeWaiting, "jobIds": names}}}, nil
+			"limit": limit, "includeWaiting": includeWaiting, "jobIds": slices.Sorted(maps.Keys(before))}}}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -193,62 +200,79 @@ func (d *Dispatcher) RetryDue(ctx context.Context, by audit.Principal, limit int
 	return d.outcomes(ctx, before)
 }
 
-// chooseDue picks jobs endpoint by endpoint through the due index, and gives their attempt counts.
-func (d *Dispatcher) chooseDue(ctx context.Context, tx *store.Tx, limit int, includeWaiting bool) (map[string]int, error) {
-	now, err := tx.Now(ctx)
-	if err != nil {
-		return nil, err
-	}
-	until := now.UnixMicro()
-	if includeWaiting {
-		until = now.AddDate(100, 0, 0).UnixMicro()
-	}
-	type due struct {
-		id       string
-		attempts int
-		at       int64
-	}
-	var found []due
-	for after := ""; ; {
-		var endpoints []string
-		err := tx.Each(ctx, func(scan func(...any) error) error {
-			var id string
-			if err := scan(&id); err != nil {
-				return err
-			}
-			endpoints = append(endpoints, id)
-			return nil
-		}, `select e.id from dispatch_endpoint e
-		     where e.id > $1 and not e.paused and e.deleted_at is null
-		       and (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $2
-		             order by j.due_at limit 1) is not null
-		     order by e.id limit 100`, after, until)
+// dueJob is a job that may be chosen.
+type dueJob struct {
+	id string
+	at int64
+}
+
+// chooseDue picks the jobs that are due first, as a list of arguments. The endpoint whose first job is
+// due first comes first, so that at most as many endpoints are looked into as jobs are asked for.
+func (d *Dispatcher) chooseDue(ctx context.Context, limit int, includeWaiting bool) ([]any, error) {
+	var found []dueJob
+	err := d.log.Store().Read(ctx, func(tx *store.Tx) error {
+		now, err := tx.Now(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("find due endpoints: %w", err)
+			return err
 		}
-		for _, endpoint := range endpoints {
+		until, which, more := now.UnixMicro(), "", []any(nil)
+		if includeWaiting {
+			until, which, more = math.MaxInt64, ` and (due_at <= $4 or status = 'RETRYING')`, []any{now.UnixMicro()}
+		}
+		endpoints, err := dueEndpoints(ctx, tx, until)
+		if err != nil {
+			return err
+		}
+		for _, e := range endpoints {
+			if len(found) == limit && found[limit-1].at <= e.at {
+				break
+			}
 			err := tx.Each(ctx, func(scan func(...any) error) error {
-				var j due
-				err := scan(&j.id, &j.attempts, &j.at)
+				var j dueJob
+				err := scan(&j.id, &j.at)
 				found = append(found, j)
 				return err
-			}, `select id, attempt_count, due_at from dispatch_job where endpoint_id = $1 and due_at <= $2
-			     order by due_at, id limit $3`, endpoint, until, limit)
+			}, `select id, due_at from dispatch_job where endpoint_id = $1 and due_at <= $2`+which+`
+			     order by due_at, id limit $3`, append([]any{e.id, until, limit}, more...)...)
 			if err != nil {
-				return nil, fmt.Errorf("find due jobs: %w", err)
+				return fmt.Errorf("find due jobs: %w", err)
 			}
-			after = endpoint
+			slices.SortStableFunc(found, func(a, b dueJob) int { return cmp.Compare(a.at, b.at) })
+			found = found[:min(len(found), limit)]
 		}
-		if len(endpoints) < 100 {
-			break
+		return nil
+	})
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	ids := make([]any, len(found), 2*len(found))
+	for i, j := range found {
+		ids[i] = j.id
+	}
+	return padded(ids, 0), nil
+}
+
+// dueEndpoints gives the endpoints that may be sent to and have a job due until a time, each with the
+// time of its first one, in the order of those.
+func dueEndpoints(ctx context.Context, tx *store.Tx, until int64) ([]dueJob, error) {
+	var endpoints []dueJob
+	err := tx.Each(ctx, func(scan func(...any) error) error {
+		var e dueJob
+		var at *int64
+		err := scan(&e.id, &at)
+		if at != nil {
+			e.at = *at
+			endpoints = append(endpoints, e)
 		}
+		return err
+	}, `select e.id, (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $1
+	                   order by j.due_at limit 1)
+	      from dispatch_endpoint e where not e.paused and e.deleted_at is null`, until)
+	if err != nil {
+		return nil, fmt.Errorf("find due endpoints: %w", err)
 	}
-	sort.Slice(found, func(i, j int) bool { return found[i].at < found[j].at })
-	chosen := map[string]int{}
-	for _, j := range found[:min(len(found), limit)] {
-		chosen[j.id] = j.attempts
-	}
-	return chosen, nil
+	slices.SortStableFunc(endpoints, func(a, b dueJob) int { return cmp.Compare(a.at, b.at) })
+	return endpoints, nil
 }
 
 // outcomes waits until each job has been attempted, and gives them as they then are, in the order of

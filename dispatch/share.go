@@ -1,6 +1,9 @@
 package dispatch
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
 // The share of slots that each endpoint may have on this server.
 //
@@ -58,24 +61,41 @@ func (l load) end(endpoint string, timedOut bool) {
 	}
 }
 
+// room is how many more an endpoint may have here that has been given some already, of what is free.
+func (l load) room(endpoint string, given, free int) int {
+	reserve := l.slots / reservePart
+	has := l.held[endpoint] + given
+	open := free - reserve
+	if open <= 0 { // from the reserve
+		open = min(free, max(1, reserve/reserveShare)-has)
+	}
+	return max(0, min(l.window(endpoint)-has, open))
+}
+
+// full lists the endpoints that may have no more here, in the order of their ids, so that a claim
+// looks at others.
+func (l load) full(free int) []string {
+	var ids []string
+	for id := range l.held {
+		if l.room(id, 0, free) == 0 {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
 // share divides what is free over the endpoints that want it, equally, and then gives what some did
 // not want to those that can use it.
 func share(ring []candidate, free int, l load) []int {
 	grants := make([]int, len(ring))
-	reserve := l.slots / reservePart
 	give := func(i, limit int) {
-		id := ring[i].id
-		has := l.held[id] + grants[i]
-		open := free - reserve
-		if open <= 0 { // from the reserve
-			open = min(free, max(1, reserve/reserveShare)-has)
-		}
-		n := max(0, min(ring[i].slots-grants[i], l.window(id)-has, open, limit))
+		n := max(0, min(ring[i].slots-grants[i], l.room(ring[i].id, grants[i], free), limit))
 		grants[i] += n
 		free -= n
 	}
 	for i := range ring {
-		give(i, max(1, (free-reserve+len(ring)-i-1)/(len(ring)-i)))
+		give(i, max(1, (free-l.slots/reservePart+len(ring)-i-1)/(len(ring)-i)))
 	}
 	for i := range ring {
 		give(i, free)

@@ -22,26 +22,11 @@ func newSigningSecret() string {
 	return "whsec_" + base64.StdEncoding.EncodeToString(b)
 }
 
-// secrets are an endpoint's, as they are kept, encrypted. During a rotation's overlap both sign.
-type secrets struct {
-	Signing       string    `json:"signing"`
-	Previous      string    `json:"previous,omitempty"`
-	PreviousUntil time.Time `json:"previousUntil,omitzero"`
-}
-
-// signers are the signing secrets that are valid at a time, the current one first.
-func (s secrets) signers(now time.Time) []string {
-	if s.Previous != "" && now.Before(s.PreviousUntil) {
-		return []string{s.Signing, s.Previous}
-	}
-	return []string{s.Signing}
-}
-
 // sign sets the headers of Standard Webhooks v1. The id is the job's, the same for each attempt, and
 // Idempotency-Key repeats it for receivers that know that header.
-func sign(h http.Header, s secrets, id string, now time.Time, payload []byte) error {
+func sign(h http.Header, t *target, id string, now time.Time, payload []byte) error {
 	var signatures []string
-	for _, secret := range s.signers(now) {
+	for _, secret := range t.secrets.signers(now, t.oldSecretUntil) {
 		wh, err := webhook.NewWebhook(secret)
 		if err != nil {
 			return fmt.Errorf("sign job %s: the endpoint's secret cannot be read", id)

@@ -3,8 +3,10 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -74,10 +76,11 @@ func backoffAt(n int, base time.Duration) time.Duration {
 }
 
 // parseRetryAfter reads a Retry-After header (RFC 9110 §10.2.3), seconds or a date. What cannot be
-// read, or lies in the past, is no wish.
+// read, or lies in the past, is no wish. One beyond all bounds is the longest there is.
 func parseRetryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
-		return max(0, time.Duration(seconds)*time.Second)
+	seconds, err := strconv.ParseInt(value, 10, 64)
+	if err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(max(0, seconds), math.MaxInt64/int64(time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(0, at.Sub(now))
@@ -95,5 +98,5 @@ func (a Answer) describe() string {
 	case a.Status >= 300 && a.Status < 400:
 		return fmt.Sprintf("%d %s (redirects are not followed)", a.Status, http.StatusText(a.Status))
 	}
-	return fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status))
+	return strings.TrimSpace(fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status)))
 }

@@ -9,6 +9,7 @@ const (
 	AccessToken      Purpose = "sealpost/v1/access-token"
 	RefreshSuccessor Purpose = "sealpost/v1/refresh-successor"
 	DeviceCookie     Purpose = "sealpost/v1/device-cookie"
+	SignInTicket     Purpose = "sealpost/v1/sign-in-ticket"
 )
 
 // Derived from DATA_ENCRYPTION_KEY.

@@ -20,33 +20,13 @@ func Migrations() fs.FS { return migrations }
 // Migrate brings the database's tables to this program's version. Servers that start together on
 // PostgreSQL take turns. A database from a newer program is refused.
 func (s *Store) Migrate(ctx context.Context) error {
-	dir, err := fs.Sub(migrations, "migrations")
+	s.migrating.Lock()
+	defer s.migrating.Unlock()
+	provider, done, err := s.migrator(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("migrate the database: %w", err)
 	}
-	dialect, db := goose.DialectSQLite3, s.readers.DB
-	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
-	if s.dialect == Postgres {
-		dialect = goose.DialectPostgres
-		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // seconds, and how often
-		if err != nil {
-			return err
-		}
-		options = append(options, goose.WithSessionLocker(locker))
-		if err := s.createBlobDomain(ctx); err != nil {
-			return err
-		}
-	} else {
-		// A connection of its own: the writer's keeps to the writer, and readers cannot write.
-		if db, err = sql.Open("sqlite", sqliteDSN(s.path, "_txlock=immediate")); err != nil {
-			return fmt.Errorf("open the database: %w", err)
-		}
-		defer db.Close() //nolint:errcheck // nothing of it is used after this
-	}
-	provider, err := goose.NewProvider(dialect, db, dir, options...)
-	if err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
-	}
+	defer done()
 	current, target, err := provider.GetVersions(ctx)
 	if err != nil {
 		return fmt.Errorf("migrate the database: %w", outage(ctx, err))
@@ -63,9 +43,40 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
+// migrator gives what runs the migrations, and a function that ends its use.
+func (s *Store) migrator(ctx context.Context) (*goose.Provider, func(), error) {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.dialect == Postgres {
+		if err := s.createBlobDomain(ctx); err != nil {
+			return nil, nil, err
+		}
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // seconds, and how often
+		if err != nil {
+			return nil, nil, err
+		}
+		provider, err := goose.NewProvider(goose.DialectPostgres, s.db, dir,
+			goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
+		return provider, func() {}, err
+	}
+	// A connection of its own: the writer's keeps to the writer, and readers cannot write.
+	db, err := sql.Open("sqlite", sqliteDSN(s.path, "_txlock=immediate", "synchronous(full)"))
+	if err != nil {
+		return nil, nil, err
+	}
+	done := func() { _ = db.Close() } // nothing of it is used after this
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, dir, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		done()
+	}
+	return provider, done, err
+}
+
 // createBlobDomain lets one text of the migrations serve both databases: "blob" is SQLite's own word.
 func (s *Store) createBlobDomain(ctx context.Context) error {
-	_, err := s.readers.ExecContext(ctx, `
+	_, err := s.db.ExecContext(ctx, `
 		do $$ begin
 			if to_regtype('blob') is null then create domain blob as bytea; end if;
 		exception when duplicate_object or unique_violation then null; -- another server was first

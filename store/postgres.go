@@ -49,7 +49,7 @@ func openPostgres(ctx context.Context, databaseURL string, o Options) (*Store, e
 	db.SetMaxIdleConns(conns)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	db.SetConnMaxLifetime(time.Hour)
-	s.readers = newPool(db, false)
+	s.db, s.read = db, db
 	if err := s.Ping(ctx); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open the database: %w", err)
@@ -124,7 +124,7 @@ func (s *Store) tryPostgres(caller, ctx context.Context, fn func(*Tx) error) (ag
 // as all are that a restarted server has left in the pool, has done nothing yet and is replaced.
 func (s *Store) begin(caller, ctx context.Context) (*sql.Conn, *sql.Tx, error) {
 	for try := 1; ; try++ {
-		conn, err := s.readers.Conn(caller)
+		conn, err := s.db.Conn(caller)
 		if err != nil {
 			return nil, nil, fmt.Errorf("connect: %w", outage(caller, err))
 		}

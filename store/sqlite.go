@@ -66,7 +66,7 @@ func openSQLite(ctx context.Context, path string, o Options) (_ *Store, err erro
 	}
 	readDB.SetMaxOpenConns(readers)
 	readDB.SetMaxIdleConns(readers)
-	s.readers = newPool(readDB, true)
+	s.db, s.read = readDB, &statements{db: readDB}
 	return s, nil
 }
 

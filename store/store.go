@@ -48,12 +48,14 @@ type Options struct {
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
 	dialect    Dialect
-	path       string // SQLite's file
-	readers    *pool  // on PostgreSQL also the writers'
+	path       string  // SQLite's file
+	db         *sql.DB // the readers' connections, on PostgreSQL also the writers'
+	read       querier // runs statements on them
 	writer     *writer
 	lock       *os.File
 	log        *slog.Logger
 	generation atomic.Int64 // of PostgreSQL's connections; older ones are dropped
+	migrating  sync.Mutex
 	gate       gate
 	closing    sync.Once
 	closed     error
@@ -84,7 +86,10 @@ func (s *Store) Close() error {
 		if s.writer != nil {
 			errs = append(errs, s.writer.close())
 		}
-		errs = append(errs, s.readers.Close())
+		if kept, ok := s.read.(*statements); ok {
+			kept.close()
+		}
+		errs = append(errs, s.db.Close())
 		if s.lock != nil {
 			errs = append(errs, s.lock.Close())
 		}
@@ -115,7 +120,7 @@ func (s *Store) Read(ctx context.Context, fn func(*Tx) error) error {
 		return errClosed()
 	}
 	defer s.gate.leave()
-	return fn(&Tx{store: s, q: s.readers, only: nothing})
+	return fn(&Tx{store: s, q: s.read, only: nothing})
 }
 
 // Snapshot runs statements on one consistent, read-only view of the database. It is for short
@@ -125,12 +130,16 @@ func (s *Store) Snapshot(ctx context.Context, fn func(*Tx) error) error {
 		return errClosed()
 	}
 	defer s.gate.leave()
-	tx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: s.snapshotIsolation()})
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: s.snapshotIsolation()})
 	if err != nil {
 		return fmt.Errorf("begin a snapshot: %w", outage(ctx, err))
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
-	return (&Tx{store: s, q: tx, only: nothing, whole: true}).run(fn)
+	var q querier = tx
+	if s.dialect == SQLite {
+		q = plain{tx}
+	}
+	return (&Tx{store: s, q: q, only: nothing, whole: true}).run(fn)
 }
 
 // Write runs fn in a transaction that is durable when Write returns nil. fn may run more than once

@@ -17,7 +17,6 @@ import (
 type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // Tx runs statements: in a transaction under Write and Snapshot, one by one under Read. It is used by
@@ -102,19 +101,16 @@ func (tx *Tx) Each(ctx context.Context, fn func(scan func(...any) error) error, 
 // QueryRow runs a statement that answers with at most one row. Scan says sql.ErrNoRows (see NoRow)
 // where there is none.
 func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
-	if err := tx.check(query, args); err != nil {
-		return Row{err: err}
-	}
-	ctx = tx.context(ctx)
-	return Row{row: tx.q.QueryRowContext(ctx, query, args...), tx: tx, ctx: ctx}
+	rows, err := tx.Query(ctx, query, args...)
+	return Row{rows: rows, err: err, tx: tx, ctx: tx.context(ctx)}
 }
 
-// Row is the answer of QueryRow. It is to be scanned.
+// Row is the answer of QueryRow. It is to be scanned, before the next statement.
 type Row struct {
-	row *sql.Row
-	tx  *Tx
-	ctx context.Context // the statement's, for the kind of its error
-	err error
+	rows *sql.Rows
+	err  error
+	tx   *Tx
+	ctx  context.Context // the statement's, for the kind of its error
 }
 
 // Scan copies the row's columns into dest.
@@ -122,11 +118,20 @@ func (r Row) Scan(dest ...any) error {
 	if r.err != nil {
 		return r.err
 	}
-	err := r.row.Scan(dest...)
-	if err != nil && !NoRow(err) {
+	defer r.rows.Close() //nolint:errcheck // once more does nothing
+	found := r.rows.Next()
+	if found {
+		if err := r.rows.Scan(dest...); err != nil {
+			return r.tx.fail(r.ctx, err)
+		}
+	}
+	if err := errors.Join(r.rows.Close(), r.rows.Err()); err != nil {
 		return r.tx.fail(r.ctx, err)
 	}
-	return err
+	if !found {
+		return sql.ErrNoRows
+	}
+	return nil
 }
 
 // check refuses a statement that one of the databases would refuse, or that this Tx may not run.

@@ -18,13 +18,13 @@ const maxGroup = 512
 // once and then answers all of them; it never waits to fill a group. A commit costs a wait for the
 // disk, so under load the cost is shared and alone it is not raised.
 type writer struct {
-	store    *Store
-	db       *sql.DB
-	conn     *sql.Conn
-	prepared map[string]*sql.Stmt // used by the goroutine alone
-	queue    chan *work
-	quit     chan struct{}
-	ended    chan struct{}
+	store *Store
+	db    *sql.DB
+	conn  *sql.Conn
+	q     *statements // used by the goroutine alone
+	queue chan *work
+	quit  chan struct{}
+	ended chan struct{}
 }
 
 // work is a function that waits for the writer. Its caller may withdraw it until it starts.
@@ -49,7 +49,7 @@ func startWriter(ctx context.Context, s *Store, db *sql.DB) (*writer, error) {
 		return nil, err
 	}
 	w := &writer{
-		store: s, db: db, conn: conn, prepared: map[string]*sql.Stmt{},
+		store: s, db: db, conn: conn, q: &statements{db: conn, keepMore: true},
 		queue: make(chan *work, maxGroup), quit: make(chan struct{}), ended: make(chan struct{}),
 	}
 	go w.run()
@@ -162,7 +162,7 @@ var errExited = errors.New("a function ended its goroutine")
 // nothing of it is stored. It has a goroutine of its own, so that a function which ends its
 // goroutine (a test's Fatal) does not end the writer.
 func (w *writer) transaction(group []*work) (results []error, err error) {
-	w.trim()
+	w.q.trim()
 	err = errExited
 	done := make(chan struct{})
 	go func() {
@@ -223,7 +223,7 @@ func (w *writer) call(ctx context.Context, job *work) (err error) {
 			w.store.log.Error("a function panicked in its transaction", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		}
 	}()
-	tx := &Tx{store: w.store, q: w, ctx: ctx, whole: true}
+	tx := &Tx{store: w.store, q: w.q, ctx: ctx, whole: true}
 	err = tx.run(job.fn)
 	job.exited = false
 	return err
@@ -231,66 +231,14 @@ func (w *writer) call(ctx context.Context, job *work) (err error) {
 
 // exec runs a statement of the writer's own.
 func (w *writer) exec(ctx context.Context, query string) error {
-	_, err := w.ExecContext(ctx, query)
+	_, err := w.q.ExecContext(ctx, query)
 	return outage(ctx, err)
-}
-
-// stmt prepares a text once for the connection's life.
-func (w *writer) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
-	if stmt := w.prepared[query]; stmt != nil {
-		return stmt, nil
-	}
-	stmt, err := w.conn.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	w.prepared[query] = stmt
-	return stmt, nil
-}
-
-// trim closes statements that are too many: any of them, since so many texts mean that some are rare.
-// It runs between transactions, when none has rows open, which would be read on after their end.
-func (w *writer) trim() {
-	for text, stmt := range w.prepared {
-		if len(w.prepared) <= maxPrepared {
-			return
-		}
-		_ = stmt.Close()
-		delete(w.prepared, text)
-	}
-}
-
-// ExecContext, QueryContext and QueryRowContext make the writer the querier of its transactions.
-func (w *writer) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	stmt, err := w.stmt(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return stmt.ExecContext(ctx, args...)
-}
-
-func (w *writer) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	stmt, err := w.stmt(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return stmt.QueryContext(ctx, args...)
-}
-
-func (w *writer) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	stmt, err := w.stmt(ctx, query)
-	if err != nil {
-		return w.conn.QueryRowContext(ctx, query, args...) // it meets the same error and carries it
-	}
-	return stmt.QueryRowContext(ctx, args...)
 }
 
 // close ends the goroutine, when nobody is waiting for it any more, and closes the connection.
 func (w *writer) close() error {
 	close(w.quit)
 	<-w.ended
-	for _, stmt := range w.prepared {
-		_ = stmt.Close()
-	}
+	w.q.close()
 	return errors.Join(w.conn.Close(), w.db.Close())
 }

@@ -18,6 +18,7 @@ type access struct {
 	public   bool
 	roles    []audit.Role // empty: every role
 	loopback bool         // also whoever asks straight from this machine
+	fresh    bool         // only with a sign-in or reauth within REAUTH_MAX_AGE_MINUTES
 }
 
 var (
@@ -33,6 +34,12 @@ func only(roles ...audit.Role) access { return access{declared: true, roles: rol
 // orLoopback also admits whoever asks straight from this machine, who is then nobody in particular.
 func (a access) orLoopback() access {
 	a.loopback = true
+	return a
+}
+
+// guarded also asks for a fresh sign-in (SPEC §5.6).
+func (a access) guarded() access {
+	a.fresh = true
 	return a
 }
 
@@ -65,6 +72,9 @@ func (a access) describe() string {
 	}
 	if a.loopback {
 		who += ", or straight from the server's own machine"
+	}
+	if a.fresh {
+		who += ", with a fresh sign-in: otherwise 401 with details.reauthRequired"
 	}
 	return who + "."
 }
@@ -99,12 +109,17 @@ func (s *Server) admit(ctx context.Context, x *exchange, r *http.Request) error 
 		return err
 	}
 	x.principal = p
-	if a.admits(p) {
-		return nil
+	denied := audit.Event{Action: "access.denied", Entity: "Route", EntityID: x.route.name}
+	if !a.admits(p) {
+		return s.Log.Refused(ctx, p, denied, fault.New(fault.Forbidden, "your role does not allow this"))
 	}
-	return s.Log.Refused(ctx, p, audit.Event{
-		Action: "access.denied", Entity: "Route", EntityID: x.route.name,
-	}, fault.New(fault.Forbidden, "your role does not allow this"))
+	if a.fresh {
+		if err := s.Accounts.Guard(p); err != nil {
+			denied.Details = map[string]any{"reason": "reauthRequired"}
+			return s.Log.Refused(ctx, p, denied, err)
+		}
+	}
+	return nil
 }
 
 // bearerToken gives the token of "Authorization: Bearer …" (RFC 6750), "" where there is no such header.

@@ -59,9 +59,16 @@ func TestAuthorizationHeaders(t *testing.T) {
 		headers []string
 		status  int
 	}{
-		{[]string{"Bearer " + token}, 200}, {[]string{"bearer " + token}, 200}, {[]string{"Bearer   " + token}, 200},
-		{[]string{token}, 401}, {[]string{"Basic " + token}, 401}, {[]string{"Bearer"}, 401}, {[]string{"Bearer "}, 401}, {[]string{""}, 401},
-		{[]string{"Bearer " + token + "x"}, 401}, {[]string{"Bearer " + token, "Bearer " + token}, 401},
+		{[]string{"Bearer " + token}, 200},
+		{[]string{"bearer " + token}, 200},
+		{[]string{"Bearer   " + token}, 200},
+		{[]string{token}, 401},
+		{[]string{"Basic " + token}, 401},
+		{[]string{"Bearer"}, 401},
+		{[]string{"Bearer "}, 401},
+		{[]string{""}, 401},
+		{[]string{"Bearer " + token + "x"}, 401},
+		{[]string{"Bearer " + token, "Bearer " + token}, 401},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/test/me", nil)
 		if err != nil {
@@ -103,7 +110,7 @@ func TestForbiddenIsRecorded(t *testing.T) {
 // TestRefusedBeforeTheBody sends only headers: whoever may not is told so without a byte of the body.
 func TestRefusedBeforeTheBody(t *testing.T) {
 	s := start(t)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://")) //nolint:noctx // a raw connection
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}

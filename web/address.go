@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -49,8 +50,7 @@ func (s *Server) clientAddress(r *http.Request) (ip string, direct bool) {
 // wrote. An entry that is no address ends the search: the proxy that wrote it is then the best known.
 func client(peer netip.Addr, forwardedFor []string, trusted func(netip.Addr) bool) netip.Addr {
 	at := peer
-	for i := len(forwardedFor) - 1; i >= 0; i-- {
-		list := forwardedFor[i]
+	for _, list := range slices.Backward(forwardedFor) {
 		for list != "" {
 			entry := list
 			if comma := strings.LastIndexByte(list, ','); comma >= 0 {

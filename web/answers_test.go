@@ -105,6 +105,7 @@ func TestProblemsSayMore(t *testing.T) {
 func TestWhatNobodyIntendedIsLogged(t *testing.T) {
 	for how, want := range map[string]string{
 		"internal": "password is hunter2", "panic": "export_test.go", "away": "dial 10.0.0.7", "nodetails": "unsupported type",
+		"wrapped": "could not be recorded",
 	} {
 		s := start(t)
 		id := s.Do(t, "GET", "/test/fail/"+how, "", nil).Header.Get("X-Request-Id")
@@ -120,7 +121,7 @@ func TestWhatNobodyIntendedIsLogged(t *testing.T) {
 
 func TestHalfAnAnswerIsBrokenOff(t *testing.T) {
 	s := start(t)
-	response, err := http.Get(s.URL + "/test/half") //nolint:noctx // as simple as that
+	response, err := http.Get(s.URL + "/test/half")
 	if err != nil {
 		return // broken off before it began
 	}
@@ -137,9 +138,17 @@ func TestRequestID(t *testing.T) {
 		sent []string
 		kept bool
 	}{
-		{[]string{"abc-123_X.y"}, true}, {[]string{"a"}, true}, {[]string{long}, true},
-		{nil, false}, {[]string{""}, false}, {[]string{long + "a"}, false}, {[]string{"a b"}, false}, {[]string{"é"}, false},
-		{[]string{"a/b"}, false}, {[]string{"<script>"}, false}, {[]string{"one", "two"}, false},
+		{[]string{"abc-123_X.y"}, true},
+		{[]string{"a"}, true},
+		{[]string{long}, true},
+		{nil, false},
+		{[]string{""}, false},
+		{[]string{long + "a"}, false},
+		{[]string{"a b"}, false},
+		{[]string{"é"}, false},
+		{[]string{"a/b"}, false},
+		{[]string{"<script>"}, false},
+		{[]string{"one", "two"}, false},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/nothing", nil)
 		if err != nil {

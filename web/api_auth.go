@@ -331,7 +331,7 @@ func (s *Server) refreshCookie(in account.SignIn) string {
 func (s *Server) noRefreshCookie() string { return s.cookie("", time.Time{}, -1) }
 
 func (s *Server) cookie(value string, expires time.Time, maxAge int) string {
-	return (&http.Cookie{
+	return (&http.Cookie{ //nolint:gosec // Secure wherever there is TLS: a pilot on http://localhost has none
 		Name: refreshCookieName, Value: value, Path: refreshCookiePath, Expires: expires, MaxAge: maxAge,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: s.Config.Production() || s.Config.PublicURL.Scheme == "https",

@@ -44,16 +44,21 @@ type Job struct {
 	AttemptCount     int        `json:"attemptCount"`
 	MaxAttempts      int        `json:"maxAttempts" doc:"Of one budget; a replay gives a fresh one"`
 	NextRetryAt      *time.Time `json:"nextRetryAt" doc:"When it is attempted next; null where it is not waiting"`
-	ExpireAt         *time.Time `json:"expireAt,omitempty"`
 	DispatchedAt     *time.Time `json:"dispatchedAt"`
 	DeadLetteredAt   *time.Time `json:"deadLetteredAt"`
 	DeadLetterReason *string    `json:"deadLetterReason" enum:"EXHAUSTED,PERMANENT,BLOCKED,EXPIRED,OPERATOR"`
 	LastError        *string    `json:"lastError"`
-	ContentType      string     `json:"contentType"`
-	PayloadBytes     int        `json:"payloadBytes"`
 	CreatedAt        time.Time  `json:"createdAt"`
 	UpdatedAt        time.Time  `json:"updatedAt"`
-	Attempts         []Attempt  `json:"attempts,omitempty" doc:"Where one job is asked for: the oldest first, the last 1,000 at most"`
+}
+
+// JobDetail is a job as it is shown alone.
+type JobDetail struct {
+	Job
+	ExpireAt     *time.Time `json:"expireAt" doc:"Not to be sent from this time on"`
+	ContentType  string     `json:"contentType"`
+	PayloadBytes int        `json:"payloadBytes"`
+	Attempts     []Attempt  `json:"attempts" doc:"The oldest first, the last 1,000 at most"`
 }
 
 // Attempt is one try to deliver a job.
@@ -81,9 +86,9 @@ func jobOf(j dispatch.Job) Job {
 	return Job{
 		ID: j.ID, EndpointID: j.EndpointID, DocumentID: optional(j.DocumentID), Status: string(j.Status),
 		AttemptCount: j.AttemptCount, MaxAttempts: j.MaxAttempts, NextRetryAt: optional(j.NextRetryAt),
-		ExpireAt: optional(j.ExpireAt), DispatchedAt: optional(j.DispatchedAt), DeadLetteredAt: optional(j.DeadLetteredAt),
+		DispatchedAt: optional(j.DispatchedAt), DeadLetteredAt: optional(j.DeadLetteredAt),
 		DeadLetterReason: optional(string(j.DeadLetterReason)), LastError: optional(j.LastError),
-		ContentType: j.ContentType, PayloadBytes: j.PayloadBytes, CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
+		CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
 	}
 }
 
@@ -189,7 +194,7 @@ type jobList struct {
 	EndpointID string    `query:"endpointId" maxLength:"64"`
 	From       time.Time `query:"from" doc:"Accepted not before this time"`
 	To         time.Time `query:"to" doc:"Accepted before this time"`
-	Q          string    `query:"q" maxLength:"64" doc:"The beginning of a job's or a document's id"`
+	Q          string    `query:"q" maxLength:"36" doc:"How a job's or its document's id begins: the first 8 to 36 characters"`
 }
 
 // ownJobs handles GET /api/dispatch/jobs.
@@ -219,7 +224,7 @@ type jobInput struct {
 }
 
 // ownJob handles GET /api/dispatch/jobs/{id}.
-func (s *Server) ownJob(ctx context.Context, in *jobInput) (*jobOutput, error) {
+func (s *Server) ownJob(ctx context.Context, in *jobInput) (*jobDetailOutput, error) {
 	job, err := s.Dispatch.Get(ctx, in.Principal, in.ID)
 	if err == nil && job.OwnerID != in.Principal.UserID {
 		err = fault.New(fault.NotFound, "there is no job %s of yours", in.ID)
@@ -230,12 +235,21 @@ func (s *Server) ownJob(ctx context.Context, in *jobInput) (*jobOutput, error) {
 	return s.withAttempts(ctx, job)
 }
 
-func (s *Server) withAttempts(ctx context.Context, job dispatch.Job) (*jobOutput, error) {
+type jobDetailOutput struct {
+	Body struct {
+		Job JobDetail `json:"job"`
+	}
+}
+
+func (s *Server) withAttempts(ctx context.Context, job dispatch.Job) (*jobDetailOutput, error) {
 	attempts, err := s.Dispatch.Attempts(ctx, job.ID)
 	if err != nil {
 		return nil, err
 	}
-	out := &jobOutput{Body: jobAnswer{jobOf(job)}}
-	out.Body.Job.Attempts = attemptsOf(attempts)
+	out := &jobDetailOutput{}
+	out.Body.Job = JobDetail{
+		Job: jobOf(job), ExpireAt: optional(job.ExpireAt), ContentType: job.ContentType, PayloadBytes: job.PayloadBytes,
+		Attempts: attemptsOf(attempts),
+	}
 	return out, nil
 }

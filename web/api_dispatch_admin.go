@@ -40,7 +40,7 @@ func (s *Server) allJobs(ctx context.Context, in *jobList) (*jobsOutput, error) 
 }
 
 // anyJob handles GET /api/admin/dispatch/jobs/{id}.
-func (s *Server) anyJob(ctx context.Context, in *jobInput) (*jobOutput, error) {
+func (s *Server) anyJob(ctx context.Context, in *jobInput) (*jobDetailOutput, error) {
 	job, err := s.Dispatch.Get(ctx, in.Principal, in.ID)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,18 +16,19 @@ import (
 func (s *Server) endpointRoutes() {
 	const list, one = "/api/admin/dispatch/endpoints", "/api/admin/dispatch/endpoints/{id}"
 	readers, admin, tags := only(audit.Admin, audit.Auditor), only(audit.Admin), []string{"endpoints"}
+	guarded := admin.guarded() // what says where payloads go, and who can tell that they are ours
 	route(s, readers, huma.Operation{Method: http.MethodGet, Path: list, Tags: tags, Summary: "Endpoints, the oldest first"}, s.endpoints)
 	route(s, readers, huma.Operation{Method: http.MethodGet, Path: one, Tags: tags, Summary: "One endpoint"}, s.endpoint)
-	route(s, admin, huma.Operation{
+	route(s, guarded, huma.Operation{
 		Method: http.MethodPost, Path: list, Tags: tags, Summary: "Make an endpoint; its signing secret is in this answer and never again",
 		DefaultStatus: http.StatusCreated,
 	}, s.createEndpoint)
-	route(s, admin, huma.Operation{Method: http.MethodPatch, Path: one, Tags: tags, Summary: "Change an endpoint"}, s.changeEndpoint)
-	route(s, admin, huma.Operation{
+	route(s, guarded, huma.Operation{Method: http.MethodPatch, Path: one, Tags: tags, Summary: "Change an endpoint"}, s.changeEndpoint)
+	route(s, guarded, huma.Operation{
 		Method: http.MethodDelete, Path: one, Tags: tags, Summary: "Delete an endpoint that has no unfinished jobs",
 		DefaultStatus: http.StatusNoContent,
 	}, s.deleteEndpoint)
-	route(s, admin, huma.Operation{
+	route(s, guarded, huma.Operation{
 		Method: http.MethodPost, Path: one + "/rotate-secret", Tags: tags,
 		Summary: "Give an endpoint a new signing secret; it is in this answer and never again",
 	}, s.rotateEndpointSecret)
@@ -42,7 +44,7 @@ func (s *Server) endpointRoutes() {
 type Endpoint struct {
 	ID             string     `json:"id"`
 	Name           string     `json:"name"`
-	URL            string     `json:"url"`
+	URL            string     `json:"url" doc:"For an AUDITOR without its query, which may hold a token"`
 	Concurrency    *int       `json:"concurrency" doc:"Deliveries at once, over all servers"`
 	TimeoutSeconds *int       `json:"timeoutSeconds"`
 	MaxAttempts    *int       `json:"maxAttempts" doc:"Of jobs accepted from now on"`
@@ -54,9 +56,13 @@ type Endpoint struct {
 	UpdatedAt      time.Time  `json:"updatedAt"`
 }
 
-func endpointOf(e dispatch.Endpoint) Endpoint {
+func endpointOf(e dispatch.Endpoint, by audit.Principal) Endpoint {
+	shown, query, _ := strings.Cut(e.URL, "?")
+	if by.Role == audit.Admin || query == "" {
+		shown = e.URL
+	}
 	return Endpoint{
-		ID: e.ID, Name: e.Name, URL: e.URL, Concurrency: optional(e.Concurrency), TimeoutSeconds: optional(e.TimeoutSeconds),
+		ID: e.ID, Name: e.Name, URL: shown, Concurrency: optional(e.Concurrency), TimeoutSeconds: optional(e.TimeoutSeconds),
 		MaxAttempts: optional(e.MaxAttempts), Paused: e.Paused, PausedReason: optional(e.PausedReason),
 		OldSecretUntil: optional(e.OldSecretUntil), CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 	}
@@ -69,12 +75,12 @@ type endpointOutput struct {
 }
 
 // endpointOut is the answer with one endpoint, and its secret where it has just been made.
-func endpointOut(e dispatch.Endpoint, secret string, err error) (*endpointOutput, error) {
+func endpointOut(by audit.Principal, e dispatch.Endpoint, secret string, err error) (*endpointOutput, error) {
 	if err != nil {
 		return nil, err
 	}
 	out := &endpointOutput{}
-	out.Body.Endpoint = endpointOf(e)
+	out.Body.Endpoint = endpointOf(e, by)
 	out.Body.Endpoint.SigningSecret = secret
 	return out, nil
 }
@@ -100,7 +106,7 @@ func (s *Server) endpoints(ctx context.Context, in *endpointsInput) (*endpointsO
 	out := &endpointsOutput{}
 	out.Body.Endpoints = make([]Endpoint, len(list.Items))
 	for i, e := range list.Items {
-		out.Body.Endpoints[i] = endpointOf(e)
+		out.Body.Endpoints[i] = endpointOf(e, in.Principal)
 	}
 	out.Body.PageInfo = pageInfo(list)
 	return out, nil
@@ -114,7 +120,7 @@ type endpointInput struct {
 // endpoint handles GET /api/admin/dispatch/endpoints/{id}.
 func (s *Server) endpoint(ctx context.Context, in *endpointInput) (*endpointOutput, error) {
 	e, err := s.Dispatch.Endpoint(ctx, in.ID)
-	return endpointOut(e, "", err)
+	return endpointOut(in.Principal, e, "", err)
 }
 
 type createEndpointInput struct {
@@ -130,10 +136,11 @@ type createEndpointInput struct {
 
 // createEndpoint handles POST /api/admin/dispatch/endpoints.
 func (s *Server) createEndpoint(ctx context.Context, in *createEndpointInput) (*endpointOutput, error) {
-	return endpointOut(s.Dispatch.CreateEndpoint(ctx, in.Principal, dispatch.NewEndpoint{
+	e, secret, err := s.Dispatch.CreateEndpoint(ctx, in.Principal, dispatch.NewEndpoint{
 		Name: in.Body.Name, URL: in.Body.URL, Concurrency: in.Body.Concurrency,
 		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts,
-	}))
+	})
+	return endpointOut(in.Principal, e, secret, err)
 }
 
 type changeEndpointInput struct {
@@ -154,7 +161,7 @@ func (s *Server) changeEndpoint(ctx context.Context, in *changeEndpointInput) (*
 		Name: in.Body.Name, URL: in.Body.URL, Concurrency: in.Body.Concurrency,
 		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts,
 	})
-	return endpointOut(e, "", err)
+	return endpointOut(in.Principal, e, "", err)
 }
 
 // deleteEndpoint handles DELETE /api/admin/dispatch/endpoints/{id}.
@@ -172,7 +179,8 @@ type rotateEndpointSecretInput struct {
 
 // rotateEndpointSecret handles POST /api/admin/dispatch/endpoints/{id}/rotate-secret (runbook §3).
 func (s *Server) rotateEndpointSecret(ctx context.Context, in *rotateEndpointSecretInput) (*endpointOutput, error) {
-	return endpointOut(s.Dispatch.RotateSecret(ctx, in.Principal, in.ID, time.Duration(in.Body.OverlapHours)*time.Hour))
+	e, secret, err := s.Dispatch.RotateSecret(ctx, in.Principal, in.ID, time.Duration(in.Body.OverlapHours)*time.Hour)
+	return endpointOut(in.Principal, e, secret, err)
 }
 
 type pauseEndpointInput struct {
@@ -190,11 +198,11 @@ func (s *Server) pauseEndpoint(ctx context.Context, in *pauseEndpointInput) (*en
 		reason = in.Body.Reason
 	}
 	e, err := s.Dispatch.SetPaused(ctx, in.Principal, in.ID, true, reason)
-	return endpointOut(e, "", err)
+	return endpointOut(in.Principal, e, "", err)
 }
 
 // resumeEndpoint handles POST /api/admin/dispatch/endpoints/{id}/resume.
 func (s *Server) resumeEndpoint(ctx context.Context, in *endpointInput) (*endpointOutput, error) {
 	e, err := s.Dispatch.SetPaused(ctx, in.Principal, in.ID, false, "")
-	return endpointOut(e, "", err)
+	return endpointOut(in.Principal, e, "", err)
 }

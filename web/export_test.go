@@ -36,12 +36,14 @@ func AddTestRoutes(s *Server) {
 		Body struct {
 			Payload string `json:"payload"`
 		}
-	}) (*sizeOutput, error) {
+	},
+	) (*sizeOutput, error) {
 		return sizeOf(in.Body.Payload), nil
 	})
 	route(s, public, add(http.MethodPost, "/test/optional"), func(_ context.Context, in *struct {
 		Body *echoBody
-	}) (*sizeOutput, error) {
+	},
+	) (*sizeOutput, error) {
 		if in.Body == nil {
 			return sizeOf(""), nil
 		}
@@ -55,26 +57,30 @@ func AddTestRoutes(s *Server) {
 	route(s, only(audit.Admin), add(http.MethodPost, "/test/admin"), func(_ context.Context, _ *struct {
 		Caller
 		Body echoBody
-	}) (*struct{}, error) {
+	},
+	) (*struct{}, error) {
 		return nil, nil
 	})
 	route(s, public, add(http.MethodGet, "/test/list"), func(_ context.Context, in *struct {
 		Caller
 		Paging
 		At time.Time `query:"at"`
-	}) (*listOutput, error) {
+	},
+	) (*listOutput, error) {
 		return listOf(in.Page), nil
 	})
 	route(s, public, add(http.MethodGet, "/test/fail/{how}"), func(_ context.Context, in *struct {
 		How string `path:"how"`
-	}) (*struct{}, error) {
+	},
+	) (*struct{}, error) {
 		return nil, failures[in.How]()
 	})
 	route(s, public, add(http.MethodPost, "/test/once"), func(_ context.Context, in *struct {
 		Caller
 		Idempotent
 		Body echoBody
-	}) (*onceOutput, error) {
+	},
+	) (*onceOutput, error) {
 		out := &onceOutput{}
 		out.Body.Caller, out.Body.Route, out.Body.Key = in.Once.Caller, in.Once.Route, in.Once.Key
 		out.Body.Bytes, out.Body.Keyed = string(in.Once.Body), in.Once.Keyed()
@@ -157,14 +163,16 @@ func listOf(p store.Page) *listOutput {
 }
 
 var failures = map[string]func() error{
-	"internal":    func() error { return errors.New("password is hunter2") },
-	"panic":       func() error { panic("password is hunter2") },
-	"conflict":    func() error { return fault.New(fault.Conflict, "it is final").With("version", 3) },
-	"throttled":   func() error { return fault.New(fault.TooMany, "slow down").After(1500 * time.Millisecond) },
-	"away":        func() error { return fault.Wrap(fault.Unavailable, errors.New("dial 10.0.0.7"), "try later") },
-	"huma":        func() error { return huma.Error409Conflict("by huma") },
-	"nodetails":   func() error { return fault.New(fault.Conflict, "odd").With("odd", func() {}) },
-	"wrapped":     func() error { return errors.Join(errors.New("x"), fault.New(fault.NotFound, "not here")) },
+	"internal":  func() error { return errors.New("password is hunter2") },
+	"panic":     func() error { panic("password is hunter2") },
+	"conflict":  func() error { return fault.New(fault.Conflict, "it is final").With("version", 3) },
+	"throttled": func() error { return fault.New(fault.TooMany, "slow down").After(1500 * time.Millisecond) },
+	"away":      func() error { return fault.Wrap(fault.Unavailable, errors.New("dial 10.0.0.7"), "try later") },
+	"huma":      func() error { return huma.Error409Conflict("by huma") },
+	"nodetails": func() error { return fault.New(fault.Conflict, "odd").With("odd", func() {}) },
+	"wrapped": func() error {
+		return errors.Join(errors.New("it could not be recorded"), fault.New(fault.NotFound, "not here"))
+	},
 	"preRequired": func() error { return fault.New(fault.PreconditionRequired, "name the version") },
 }
 

@@ -16,6 +16,9 @@ const (
 
 // HTTPServer makes the server of an address, with limits for what a client may hold open. A body has
 // a time of its own (bodyTimeout), so a handler is not cut off for reading one.
+//
+// net/http answers by itself, in plain text and without a request id, what is no HTTP request (400), a
+// header over the limit (431) and an unknown Expect (417): no handler ever sees those.
 func HTTPServer(addr string, handler http.Handler) *http.Server {
 	return &http.Server{
 		Addr: addr, Handler: handler,

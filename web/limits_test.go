@@ -116,6 +116,7 @@ func TestSlowBody(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				defer response.Body.Close() //nolint:errcheck // done
 				_, _ = io.Copy(io.Discard, response.Body)
 				if got := response.Proto + " " + response.Status; !strings.HasPrefix(got, tt.want) || time.Since(begun) > 30*time.Second {
 					t.Errorf("%s after %v", got, time.Since(begun))
@@ -158,6 +159,7 @@ func TestHandlerOutlivesItsBody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer response.Body.Close() //nolint:errcheck // done
 		text, _ := io.ReadAll(response.Body)
 		if response.StatusCode != 200 {
 			t.Errorf("%s: %s", response.Status, text)

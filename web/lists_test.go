@@ -58,8 +58,14 @@ func TestIdempotencyKeys(t *testing.T) {
 		keys   []string
 		status int
 	}{
-		{nil, 200}, {[]string{"k"}, 200}, {[]string{strings.Repeat("k", 255)}, 200}, {[]string{`a key! "~`}, 200},
-		{[]string{""}, 422}, {[]string{strings.Repeat("k", 256)}, 422}, {[]string{"schlüssel"}, 422}, {[]string{"a", "b"}, 422},
+		{nil, 200},
+		{[]string{"k"}, 200},
+		{[]string{strings.Repeat("k", 255)}, 200},
+		{[]string{`a key! "~`}, 200},
+		{[]string{""}, 422},
+		{[]string{strings.Repeat("k", 256)}, 422},
+		{[]string{"schlüssel"}, 422},
+		{[]string{"a", "b"}, 422},
 	} {
 		var headers []string
 		for _, key := range tt.keys {

@@ -66,11 +66,11 @@ func TestHealthWithoutADatabase(t *testing.T) {
 		if a.At("checks.audit.status") != "FAIL" {
 			t.Errorf("health is %s", a.Text)
 		}
-		if !strings.Contains(s.Logged(), "closed") {
-			t.Errorf("the log does not say why:\n%s", s.Logged())
+		if n := strings.Count(s.Logged(), "check=database"); n != 1 {
+			t.Errorf("the log tells of it %d times:\n%s", n, s.Logged())
 		}
 		s.Do(t, "GET", "/livez", "", nil).Want(t, 200)
-		wantProblem(t, s.Do(t, "GET", "/api/admin/audit/events", token, nil), 500, "something went wrong on our side")
+		wantProblem(t, s.Do(t, "GET", "/api/admin/audit/events", token, nil), 503, "")
 	})
 }
 
@@ -224,7 +224,7 @@ func TestManyAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			for range 20 {
+			for range 5 {
 				s.Do(t, "GET", "/health", "", nil)
 				s.Do(t, "GET", "/openapi.json", "", nil)
 				s.Do(t, "GET", "/test/me", token, nil)

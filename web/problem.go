@@ -95,7 +95,9 @@ func (x *exchange) problem(err error) *Problem {
 		x.server.Logger.Error("a request failed", "requestId", x.principal.RequestID, "route", x.route.String(), "error", err)
 		return newProblem(r, http.StatusInternalServerError, ourSide, nil)
 	}
-	if f.Kind == fault.Unavailable && f.Unwrap() != nil {
+	// Two failures at once, such as a refusal that could not be recorded: the caller sees one of them.
+	_, several := err.(interface{ Unwrap() []error })
+	if several || f.Kind == fault.Unavailable && f.Unwrap() != nil {
 		x.server.Logger.Warn("a request could not be served", "requestId", x.principal.RequestID,
 			"route", x.route.String(), "error", err)
 	}
@@ -161,7 +163,7 @@ func init() {
 func (x *exchange) humaProblem(status int, message string, errs []error) *Problem {
 	var fields []Field
 	for _, err := range errs {
-		detailer, ok := err.(huma.ErrorDetailer) //nolint:errorlint // huma gives them unwrapped
+		detailer, ok := err.(huma.ErrorDetailer) // huma gives them unwrapped
 		if !ok {
 			return x.problem(err) // a resolver's fault, or not intended
 		}

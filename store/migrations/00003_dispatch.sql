@@ -11,19 +11,20 @@ create table node (
 
 -- Where to dispatch. A deleted endpoint stays as a tombstone without its secrets, for the record.
 create table dispatch_endpoint (
-    id              text    not null primary key,
-    name            text    not null,
-    url             text    not null,
-    concurrency     bigint, -- null: DISPATCH_ENDPOINT_CONCURRENCY
-    timeout_seconds bigint, -- null: DISPATCH_TIMEOUT_SECONDS
-    max_attempts    bigint, -- null: DISPATCH_MAX_ATTEMPTS
-    paused          boolean not null,
-    paused_reason   text,
-    secrets         blob,   -- encrypted: the signing secret, and the one before it
-    version         bigint  not null,
-    created_at      bigint  not null,
-    updated_at      bigint  not null,
-    deleted_at      bigint
+    id               text    not null primary key,
+    name             text    not null,
+    url              text    not null, -- of a tombstone: scheme and host
+    concurrency      bigint, -- null: DISPATCH_ENDPOINT_CONCURRENCY
+    timeout_seconds  bigint, -- null: DISPATCH_TIMEOUT_SECONDS
+    max_attempts     bigint, -- null: DISPATCH_MAX_ATTEMPTS
+    paused           boolean not null,
+    paused_reason    text,
+    secrets          blob,   -- encrypted: the signing secret, and the one before it
+    old_secret_until bigint, -- during a rotation's overlap: until when the one before it signs, too
+    version          bigint  not null,
+    created_at       bigint  not null,
+    updated_at       bigint  not null,
+    deleted_at       bigint
 );
 
 -- One payload to one endpoint: small and hot. due_at is null where a job is not claimable, so what
@@ -50,7 +51,7 @@ create table dispatch_job (
 );
 create index dispatch_job_due on dispatch_job (endpoint_id, due_at, id) where due_at is not null;
 create index dispatch_job_leased on dispatch_job (endpoint_id, lease_until) where lease_until is not null;
-create index dispatch_job_dead on dispatch_job (id) where status = 'DEAD_LETTER';
+create index dispatch_job_status on dispatch_job (status, id) where lease_until is null;
 
 -- What a job carries, and what never changes about it: written once. Lists by endpoint, owner and
 -- document start here, so that the hot table does without their indexes.

@@ -1,6 +1,7 @@
 // Package storetest gives a test a database of its own on each of the two that Sealpost runs on: a
 // SQLite file, and a database on a private PostgreSQL that is started from the machine's binaries.
-// Both are copies of a migrated template, so a test has its tables in some milliseconds.
+// Both are copies of a migrated template, so a test has its tables in some milliseconds; making a copy
+// takes PostgreSQL longer than most tests do, so those that a test leaves as it found them are used again.
 //
 // A machine without PostgreSQL fails the test: what is not tested on both is not tested.
 package storetest
@@ -11,6 +12,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -60,7 +62,10 @@ func Open(t testing.TB, url string) *store.Store {
 // left a goroutine behind.
 func Main(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		pgtest.StopShared()
+		if err := errors.Join(dropFree(context.Background()), pgtest.StopShared()); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, "stop PostgreSQL:", err)
+			code = max(code, 1)
+		}
 		os.Exit(code)
 	}), goleak.IgnoreAnyFunction("os/exec.(*Cmd).watchCtx"))
 }
@@ -101,7 +106,7 @@ var sqliteTemplate = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(path) //nolint:gosec // our own path
 })
 
-// PostgresURL makes a migrated database on the shared cluster that is dropped when the test ends.
+// PostgresURL gives a migrated, empty database on the shared cluster until the test ends.
 func PostgresURL(t testing.TB) string {
 	t.Helper()
 	cluster, err := pgtest.Shared(t.Context())
@@ -112,12 +117,12 @@ func PostgresURL(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("make the PostgreSQL template: %v", err)
 	}
-	name := "test_" + randomName()
-	if err := admin(context.Background(), cluster, "create database "+name+" template "+template); err != nil {
+	name, err := take(context.Background(), cluster, template)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := admin(context.Background(), cluster, "drop database "+name+" with (force)"); err != nil {
+		if err := giveBack(context.Background(), cluster, name); err != nil {
 			t.Error(err)
 		}
 	})

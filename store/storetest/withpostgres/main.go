@@ -2,6 +2,7 @@
 //
 //	withpostgres go test ./...    every package's tests share one cluster
 //	withpostgres sh -c 'psql "$SEALPOST_TEST_POSTGRES"'
+//	withpostgres -durable CMD     commits wait for the disk, as in production: for measurements
 //	withpostgres -where           prints where the server's binaries are, or what to install
 //
 // The command finds the server's address in SEALPOST_TEST_POSTGRES. Where that is set already, it
@@ -29,13 +30,20 @@ const (
 	exitSignal     = 128 // plus the signal's number
 )
 
+// durableSettings make a test's cluster one that a measurement may be made on: PostgreSQL's own
+// defaults of durability, and memory as on a small server.
+var durableSettings = map[string]string{
+	"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
+	"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "15min",
+}
+
 func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
 func run(args []string) int {
 	if len(args) == 0 {
-		fmt.Fprintln(os.Stderr, "usage: withpostgres COMMAND [ARGUMENT...] | withpostgres -where")
+		fmt.Fprintln(os.Stderr, "usage: withpostgres [-durable] COMMAND [ARGUMENT...] | withpostgres -where")
 		return exitUsage
 	}
 	// Listening begins before the server does, so that there is no moment at which an interrupt
@@ -53,13 +61,25 @@ func run(args []string) int {
 		return 0
 	}
 
-	cluster, err := pgtest.Shared(context.Background())
+	start, stop := pgtest.Shared, pgtest.StopShared
+	if args[0] == "-durable" {
+		if args = args[1:]; len(args) == 0 {
+			return run(nil)
+		}
+		var durable *pgtest.Cluster
+		start = func(ctx context.Context) (_ *pgtest.Cluster, err error) {
+			durable, err = pgtest.StartWith(ctx, pgtest.Options{Settings: durableSettings})
+			return durable, err
+		}
+		stop = func() error { return durable.Stop() }
+	}
+	cluster, err := start(context.Background())
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "withpostgres: %v\n", err)
 		return exitFailed
 	}
 	status := runCommand(args, cluster.URL("postgres"), signals)
-	if err := pgtest.StopShared(); err != nil {
+	if err := stop(); err != nil {
 		fmt.Fprintf(os.Stderr, "withpostgres: %v\n", err)
 		return exitFailed
 	}

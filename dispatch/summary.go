@@ -1,0 +1,85 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sealpost/audit"
+	"sealpost/store"
+)
+
+// Summary is what has become of jobs since a time, by the audit log, and how they stand now.
+type Summary struct {
+	Accepted    audit.Tally
+	Dispatched  audit.Tally
+	Retried     audit.Tally // attempts that failed and are made again
+	Interrupted audit.Tally // attempts whose server ended
+	Replayed    audit.Tally
+
+	DeadLettered audit.Tally
+	ByReason     map[Reason]int // of those
+
+	InFlight        audit.Tally // now, as the rest
+	Waiting         audit.Tally
+	DeadLetters     audit.Tally
+	OldestWaitingID string    // "" where none waits
+	OldestAccepted  time.Time // when that one was accepted
+}
+
+// Each runs on the partial index of its condition, and stops counting at audit.MaxTally.
+const (
+	inFlightText = `select count(*) from (select 1 from dispatch_job where lease_until is not null limit $1) as j`
+	waitingText  = `select count(*) from (select 1 from dispatch_job where due_at is not null limit $1) as j`
+	allDeadText  = `select count(*) from (select 1 from dispatch_job where dead_lettered_at is not null limit $1) as j`
+	oldestText   = `select id, created_at from dispatch_job where status = $1 and lease_until is null order by id limit 1`
+)
+
+// Summary counts. It costs as much for a busy week as for a busy hour: see audit.MaxTally.
+func (d *Dispatcher) Summary(ctx context.Context, since time.Time) (Summary, error) {
+	s := Summary{ByReason: map[Reason]int{}}
+	events, err := d.log.Tally(ctx, since, "dispatch.job.accepted", "dispatch.job.dispatched", "dispatch.attempt.failed",
+		"dispatch.attempt.interrupted", "dispatch.job.replayed")
+	if err != nil {
+		return s, err
+	}
+	s.Accepted, s.Dispatched = events["dispatch.job.accepted"], events["dispatch.job.dispatched"]
+	s.Retried, s.Interrupted = events["dispatch.attempt.failed"], events["dispatch.attempt.interrupted"]
+	s.Replayed = events["dispatch.job.replayed"]
+	reasons, total, err := d.log.TallyBy(ctx, since, "dispatch.job.dead_lettered", "reason")
+	if err != nil {
+		return s, err
+	}
+	s.DeadLettered = total
+	for reason, n := range reasons {
+		s.ByReason[Reason(reason)] = n
+	}
+	err = d.log.Store().Read(ctx, func(tx *store.Tx) error {
+		for _, c := range []struct {
+			query string
+			to    *audit.Tally
+		}{{inFlightText, &s.InFlight}, {waitingText, &s.Waiting}, {allDeadText, &s.DeadLetters}} {
+			var n int
+			if err := tx.QueryRow(ctx, c.query, audit.MaxTally+1).Scan(&n); err != nil {
+				return err
+			}
+			*c.to = audit.TallyOf(n)
+		}
+		for _, status := range []Status{Pending, Retrying} {
+			var id string
+			var at time.Time
+			err := tx.QueryRow(ctx, oldestText, string(status)).Scan(&id, store.Time(&at))
+			if err != nil && !store.NoRow(err) {
+				return err
+			}
+			if err == nil && (s.OldestWaitingID == "" || id < s.OldestWaitingID) {
+				s.OldestWaitingID, s.OldestAccepted = id, at
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return s, fmt.Errorf("summarize jobs: %w", err)
+	}
+	return s, nil
+}
