@@ -18,6 +18,7 @@ import (
 	"sealpost/config"
 	"sealpost/fault"
 	"sealpost/keys"
+	"sealpost/store"
 )
 
 // Options are what the environment decides about accounts.
@@ -33,12 +34,13 @@ type Options struct {
 
 // Accounts is all that can be done with accounts. It is safe for concurrent use.
 type Accounts struct {
-	log    *audit.Log
-	keys   *keys.Set
-	o      Options
-	hasher *hasher
-	tokens *accessTokens
-	pages  bool // sign-ins are held by a cookie: see ForPages
+	log      *audit.Log
+	keys     *keys.Set
+	o        Options
+	hasher   *hasher
+	tokens   *accessTokens
+	sessions *store.Gather[string, heldSession]
+	pages    bool // sign-ins are held by a cookie: see ForPages
 }
 
 // New makes the accounts of one server. It reads and writes nothing yet.
@@ -46,11 +48,13 @@ func New(log *audit.Log, set *keys.Set, o Options) *Accounts {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Accounts{
+	a := &Accounts{
 		log: log, keys: set, o: o,
 		hasher: newHasher(currentParams, processors()),
 		tokens: newAccessTokens(set.JWT, o.Issuer, o.Now),
 	}
+	a.sessions = &store.Gather[string, heldSession]{Load: a.readSessions}
+	return a
 }
 
 // now is the clock, to the microsecond, as the tables keep times.

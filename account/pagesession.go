@@ -41,7 +41,18 @@ func (a *Accounts) AuthenticatePage(ctx context.Context, cookie string, from aud
 	if !ok {
 		return audit.Principal{}, sessionOver()
 	}
-	return a.inSession(ctx, from, selectSession+`where session.id = (select session_id from page_session where hash = $1)`, hash)
+	var held heldSession
+	err := a.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(ctx, selectSession+`where session.id = (select session_id from page_session where hash = $1)`, hash).
+			Scan(held.fields()...)
+	})
+	if store.NoRow(err) {
+		return audit.Principal{}, sessionOver()
+	}
+	if err != nil {
+		return audit.Principal{}, fmt.Errorf("read session: %w", err)
+	}
+	return a.inSession(from, held)
 }
 
 // PageReauth is Reauth of somebody who holds a cookie, and gives a new one: the old one ends, since

@@ -68,7 +68,14 @@ func (a *Accounts) Authenticate(ctx context.Context, accessToken string, from au
 	if err != nil {
 		return audit.Principal{}, fault.Wrap(fault.Unauthenticated, err, "the access token is not valid, or has expired")
 	}
-	p, err := a.inSession(ctx, from, selectSession+`where session.id = $1`, claims.SessionID)
+	held, found, err := a.sessions.Get(ctx, claims.SessionID)
+	if err != nil {
+		return audit.Principal{}, fmt.Errorf("read session: %w", err)
+	}
+	if !found {
+		return audit.Principal{}, sessionOver()
+	}
+	p, err := a.inSession(from, held)
 	if err == nil && p.UserID != claims.Subject {
 		err = sessionOver()
 	}
@@ -84,23 +91,49 @@ const selectSession = `
 	  from session join account on account.id = session.user_id
 	 `
 
-// inSession completes the principal of a request by the session that a query finds, if that session
-// and its user still count. fault.Unauthenticated.
-func (a *Accounts) inSession(ctx context.Context, from audit.Principal, query string, arg any) (audit.Principal, error) {
-	var s sessionRow
-	var disabled, mfa bool
-	err := a.log.Store().Read(ctx, func(tx *store.Tx) error {
-		return tx.QueryRow(ctx, query, arg).
-			Scan(&from.SessionID, &s.userID, store.Time(&s.expiresAt), store.Time(&s.authenticatedAt), store.Time(&s.revokedAt),
-				&from.Email, &from.Role, &disabled, &mfa)
-	})
-	if err != nil && !store.NoRow(err) {
-		return audit.Principal{}, fmt.Errorf("read session: %w", err)
+// heldSession is a session with what of its user decides whether it counts.
+type heldSession struct {
+	id       string
+	row      sessionRow
+	email    string
+	role     audit.Role
+	disabled bool
+	mfa      bool
+}
+
+// fields are where a row of selectSession goes.
+func (h *heldSession) fields() []any {
+	return []any{&h.id, &h.row.userID, store.Time(&h.row.expiresAt), store.Time(&h.row.authenticatedAt),
+		store.Time(&h.row.revokedAt), &h.email, &h.role, &h.disabled, &h.mfa}
+}
+
+// readSessions reads the sessions of requests that came at the same time, in one statement.
+func (a *Accounts) readSessions(ctx context.Context, ids []string) (map[string]heldSession, error) {
+	args := make([]any, 0, 2*len(ids))
+	for _, id := range ids {
+		args = append(args, id)
 	}
-	if err != nil || !s.live(a.now()) || disabled || (a.o.MFARequired && !mfa) {
+	args = store.Padded(args, 0)
+	rows := make(map[string]heldSession, len(ids))
+	err := a.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.Each(ctx, func(scan func(...any) error) error {
+			var h heldSession
+			err := scan(h.fields()...)
+			rows[h.id] = h
+			return err
+		}, selectSession+`where session.id in (`+store.Placeholders(1, len(args))+`)`, args...)
+	})
+	return rows, err
+}
+
+// inSession completes the principal of a request by its session, if that session and its user still
+// count. fault.Unauthenticated.
+func (a *Accounts) inSession(from audit.Principal, h heldSession) (audit.Principal, error) {
+	if !h.row.live(a.now()) || h.disabled || (a.o.MFARequired && !h.mfa) {
 		return audit.Principal{}, sessionOver()
 	}
-	from.Kind, from.UserID, from.AuthenticatedAt = audit.User, s.userID, s.authenticatedAt
+	from.SessionID, from.Email, from.Role = h.id, h.email, h.role
+	from.Kind, from.UserID, from.AuthenticatedAt = audit.User, h.row.userID, h.row.authenticatedAt
 	return from, nil
 }
 

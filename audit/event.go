@@ -3,7 +3,11 @@ package audit
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
+
+	"sealpost/store"
 )
 
 // Role is what a person may do (SPEC §1).
@@ -64,8 +68,11 @@ type Event struct {
 	By       *Principal // who, where a change is made for several at once; nil: the change's own
 }
 
-// maxBody bounds an event's body. Details are short facts; a larger one is a bug of its writer.
-const maxBody = 16 << 10
+// Limits of an event. Details are short facts; a larger body is a bug of its writer.
+const (
+	maxBody = 16 << 10
+	maxWord = 256 // bytes of each of the other texts; what is longer is cut
+)
 
 // body is the part of an event that retention may remove: who did what to what. Its JSON, made here
 // and stored as it is, is what the envelope's hash covers.
@@ -95,28 +102,55 @@ type Actor struct {
 // timeLayout is RFC 3339 in UTC with all six digits of a microsecond, so that it has one form.
 const timeLayout = "2006-01-02T15:04:05.000000Z"
 
-func (e Event) body(id string, at time.Time, by Principal) (body, []byte, error) {
+// encoded is a body in both its forms. Its id is a UUIDv7 of its time, so that the order of ids is the
+// order of time and a span of time is a range of keys.
+type encoded struct {
+	body
+	at   time.Time
+	text []byte
+}
+
+func (e Event) encode(by Principal) (encoded, error) {
 	if e.By != nil {
 		by = *e.By
 	}
-	b := body{
-		Version: 1, ID: id, Time: at.UTC().Format(timeLayout), RequestID: by.RequestID,
-		Actor:     Actor{Kind: by.Kind, ID: by.UserID, KeyID: by.KeyID, Role: by.Role},
-		SessionID: by.SessionID, IP: by.IP,
-		Action: e.Action, Entity: e.Entity, EntityID: e.EntityID, Outcome: e.Outcome, Details: e.Details,
-	}
+	id, at := store.NewTimedID()
+	b := encoded{at: at, body: body{
+		Version: 1, ID: id, Time: at.Format(timeLayout), RequestID: word(by.RequestID),
+		Actor:     Actor{Kind: by.Kind, ID: word(by.UserID), KeyID: word(by.KeyID), Role: by.Role},
+		SessionID: word(by.SessionID), IP: word(by.IP),
+		Action: word(e.Action), Entity: word(e.Entity), EntityID: word(e.EntityID), Outcome: e.Outcome, Details: e.Details,
+	}}
 	if b.Outcome == "" {
 		b.Outcome = Success
 	}
-	if b.Actor.Kind == "" {
-		return b, nil, fmt.Errorf("event %s: nobody is acting", e.Action)
+	switch {
+	case e.Action == "":
+		return b, fmt.Errorf("an event about %s %s says nothing", b.Entity, b.EntityID)
+	case b.Actor.Kind == "":
+		return b, fmt.Errorf("event %s: nobody is acting", e.Action)
+	case b.Outcome != Success && b.Outcome != Failure && b.Outcome != Denied:
+		return b, fmt.Errorf("event %s: %q is no outcome", e.Action, e.Outcome)
 	}
-	text, err := json.Marshal(b)
-	if err != nil {
-		return b, nil, fmt.Errorf("event %s: %w", e.Action, err)
+	var err error
+	if b.text, err = json.Marshal(b.body); err != nil {
+		return b, fmt.Errorf("event %s: %w", e.Action, err)
 	}
-	if len(text) > maxBody {
-		return b, nil, fmt.Errorf("event %s: its body has %d bytes, at most %d are kept", e.Action, len(text), maxBody)
+	if len(b.text) > maxBody {
+		return b, fmt.Errorf("event %s: its body has %d bytes, at most %d are kept", e.Action, len(b.text), maxBody)
 	}
-	return b, text, nil
+	return b, nil
+}
+
+// word makes a text fit for a column with an index, whatever a stranger has put into it: an id that
+// somebody asks for may be any bytes of any length, and its refusal is to be recorded all the same.
+func word(s string) string {
+	if len(s) > maxWord {
+		cut := maxWord - len("…")
+		for cut > 0 && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut] + "…"
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }

@@ -39,38 +39,7 @@ type Record struct {
 // Ids are times, so a span of time is a range of the key. Each other filter that narrows much has an
 // index that ends in the id; entity type and outcome are checked on what the others leave.
 func (l *Log) Events(ctx context.Context, f Filter, page store.Page) (store.List[Record], error) {
-	var where []string
-	var args []any
-	add := func(condition string, value any) {
-		args = append(args, value)
-		where = append(where, fmt.Sprintf(condition, len(args)))
-	}
-	for _, c := range []struct{ column, value string }{
-		{"request_id", f.RequestID}, {"actor_id", f.ActorID}, {"action", f.Action},
-		{"entity", f.Entity}, {"entity_id", f.EntityID}, {"outcome", f.Outcome},
-	} {
-		if c.value != "" {
-			add(c.column+" = $%d", c.value)
-		}
-	}
-	if !f.From.IsZero() {
-		add("id >= $%d", FirstID(f.From))
-		add("at >= $%d", f.From.UnixMicro())
-	}
-	if !f.To.IsZero() {
-		add("id < $%d", FirstID(f.To.Add(time.Millisecond)))
-		add("at < $%d", f.To.UnixMicro())
-	}
-	if page.After != "" {
-		add("id < $%d", page.After)
-	}
-	query := `select body from "AuditLog"`
-	if len(where) > 0 {
-		query += ` where ` + strings.Join(where, " and ")
-	}
-	args = append(args, page.Limit+1)
-	query += fmt.Sprintf(` order by id desc limit $%d`, len(args))
-
+	query, args := f.query(page)
 	var records []Record
 	err := l.st.Read(ctx, func(tx *store.Tx) error {
 		return tx.Each(ctx, func(scan func(...any) error) error {
@@ -89,8 +58,46 @@ func (l *Log) Events(ctx context.Context, f Filter, page store.Page) (store.List
 	return store.Cut(records, page, func(r Record) string { return r.ID }), nil
 }
 
+// query is the statement that finds a page of events.
+func (f Filter) query(page store.Page) (string, []any) {
+	var where []string
+	var args []any
+	add := func(condition string, value any) {
+		args = append(args, value)
+		where = append(where, fmt.Sprintf(condition, len(args)))
+	}
+	for _, c := range []struct{ column, value string }{
+		{"request_id", f.RequestID}, {"actor_id", f.ActorID}, {"action", f.Action},
+		{"entity", f.Entity}, {"entity_id", f.EntityID}, {"outcome", f.Outcome},
+	} {
+		if c.value != "" {
+			add(c.column+" = $%d", word(c.value)) // as it was recorded
+		}
+	}
+	if !f.From.IsZero() {
+		add("id >= $%d", FirstID(f.From))
+		add("at >= $%d", f.From.UnixMicro())
+	}
+	if !f.To.IsZero() {
+		add("id < $%d", FirstID(f.To.Add(time.Millisecond)))
+		add("at < $%d", f.To.UnixMicro())
+	}
+	if page.After != "" {
+		add("id < $%d", page.After)
+	}
+	query := `select body from "AuditLog"`
+	if len(where) > 0 {
+		query += ` where ` + strings.Join(where, " and ")
+	}
+	args = append(args, page.Limit+1)
+	return query + fmt.Sprintf(` order by id desc limit $%d`, len(args)), args
+}
+
 // Event gives one event. fault.NotFound where there is none, or its body has been removed lawfully.
 func (l *Log) Event(ctx context.Context, id string) (Record, error) {
+	if !store.ValidID(id) {
+		return Record{}, fault.New(fault.NotFound, "there is no such audit event")
+	}
 	var text string
 	err := l.st.Read(ctx, func(tx *store.Tx) error {
 		return tx.QueryRow(ctx, `select body from "AuditLog" where id = $1`, id).Scan(&text)
@@ -120,7 +127,7 @@ func parseRecord(text string) (Record, error) {
 }
 
 // FirstID is the smallest UUIDv7 of a time's millisecond, so that a span of time is a range of ids. A
-// time that no UUIDv7 has (before 1970, after 10889) is the nearest that one has.
+// time that no UUIDv7 can have gives the first or the last of all.
 func FirstID(t time.Time) string {
 	ms := min(max(t.UnixMilli(), 0), 1<<48-1)
 	id := uuid.UUID{

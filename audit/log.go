@@ -18,11 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/google/uuid"
 
 	"sealpost/fault"
 	"sealpost/keys"
@@ -36,16 +33,14 @@ type Log struct {
 	writer  string // this incarnation's UUID
 	counter atomic.Uint64
 	key     atomic.Pointer[keys.Ring]
-	failed  atomic.Pointer[failure] // the last write that could not be audited
+	failed  atomic.Pointer[failure] // the last change that could not be written; nil: others could since
 	undone  undone
 	refused refusals
 }
 
 // New makes the log of this process on a database. Use sets its key; without one no event is written.
 func New(st *store.Store, log *slog.Logger) *Log {
-	l := &Log{st: st, log: log, writer: uuid.Must(uuid.NewV7()).String()}
-	l.refused.windows = map[string]*refusalWindow{}
-	return l
+	return &Log{st: st, log: log, writer: store.NewID()}
 }
 
 // Use gives the log the ring of AUDIT_SIGNING_KEY.
@@ -63,13 +58,13 @@ var ErrNothing = errors.New("nothing to change")
 
 // Change runs a change and writes its events in the same transaction. fn returns what happened, at
 // least one event, or an error, which undoes everything and is returned. It may run more than once,
-// touches no network, and sets what it hands out anew each time.
+// touches no network, calls nothing else that writes, and sets what it hands out anew each time.
 func (l *Log) Change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Event, error)) error {
 	return l.change(ctx, by, fn, func(*store.Tx) error { return errors.New("a change without an event") })
 }
 
 // ChangeOrBookkeep is for a transaction that finds out what it is while it runs: with events it is a
-// change; without any it must have kept to the tables of bookkeeping.
+// change; without any it must have kept to the closed list of bookkeeping.
 func (l *Log) ChangeOrBookkeep(ctx context.Context, by Principal, fn func(*store.Tx) ([]Event, error)) error {
 	return l.change(ctx, by, fn, func(tx *store.Tx) error {
 		if !tx.WroteOnly(bookkeeping) {
@@ -79,11 +74,18 @@ func (l *Log) ChangeOrBookkeep(ctx context.Context, by Principal, fn func(*store
 	})
 }
 
-func (l *Log) change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Event, error), eventless func(*store.Tx) error) error {
-	var numbers []uint64
-	err := l.st.Write(ctx, func(tx *store.Tx) error {
-		l.undone.add(numbers) // of an earlier run of the same transaction
-		numbers = nil
+func (l *Log) change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Event, error), eventless func(*store.Tx) error) (err error) {
+	var took span         // the numbers that the run under way has given to its events
+	var cannotAppend bool // in the last run
+	committed := false
+	defer func() { // also after a panic
+		if !committed {
+			l.undone.add(took)
+		}
+	}()
+	err = l.st.Write(ctx, func(tx *store.Tx) error {
+		l.undone.add(took) // of an earlier run of the same transaction
+		took, cannotAppend = span{}, false
 		events, err := fn(tx)
 		if err != nil {
 			return err
@@ -91,56 +93,64 @@ func (l *Log) change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Ev
 		if len(events) == 0 {
 			return eventless(tx)
 		}
-		numbers, err = l.append(ctx, tx, by, events)
-		return err
+		if err := l.append(ctx, tx, by, events, &took); err != nil {
+			cannotAppend = true
+			return fmt.Errorf("write the audit event: %w", err)
+		}
+		return nil
 	})
-	if err == nil {
+	switch {
+	case err == nil:
+		committed = true
+		if took.n > 0 && l.failed.Load() != nil {
+			l.failed.Store(nil)
+		}
 		return nil
-	}
-	l.undone.add(numbers)
-	if errors.Is(err, ErrNothing) {
+	case errors.Is(err, ErrNothing):
 		return nil
+	case cannotAppend || store.Outage(err):
+		l.failed.Store(&failure{time.Now(), err})
 	}
 	return err
 }
 
-// append writes events to "AuditLog", and their envelopes to what is to be sealed.
-func (l *Log) append(ctx context.Context, tx *store.Tx, by Principal, events []Event) ([]uint64, error) {
+// append writes events to "AuditLog", and their envelopes to what is to be sealed. took tells which
+// numbers they have been given, also where it fails.
+func (l *Log) append(ctx context.Context, tx *store.Tx, by Principal, events []Event, took *span) error {
 	ring := l.key.Load()
-	if ring == nil {
-		return nil, errors.New("the audit log has no key yet")
+	if ring == nil || ring.Current() == nil {
+		return errNoKey()
 	}
 	key := ring.Current()
-	last := l.counter.Add(uint64(len(events)))
-	numbers := make([]uint64, len(events))
-	rows, pending := make([][]any, len(events)), make([][]any, len(events))
-	for i, e := range events {
-		numbers[i] = last - uint64(len(events)-1-i)
-		id, at := newEventID()
-		b, text, err := e.body(id, at, by)
-		if err != nil {
-			return numbers, err
+	bodies := make([]encoded, len(events))
+	for i, e := range events { // before they get numbers: one that cannot be written costs none
+		var err error
+		if bodies[i], err = e.encode(by); err != nil {
+			return err
 		}
+	}
+	n := uint64(len(events))
+	*took = span{first: l.counter.Add(n) - n + 1, n: n}
+	rows, pending := make([][]any, len(events)), make([][]any, len(events))
+	for i, b := range bodies {
 		salt := make([]byte, saltBytes)
 		_, _ = rand.Read(salt)
+		number := took.first + uint64(i) //nolint:gosec // i is not negative
 		envelope, err := Envelope{
-			KeyID: key.ID, Writer: l.writer, Counter: numbers[i], At: at, BodyHash: bodyHash(salt, text),
+			KeyID: key.ID, Writer: l.writer, Counter: number, At: b.at, BodyHash: bodyHash(salt, b.text),
 		}.Marshal()
 		if err != nil {
-			return numbers, err
+			return err
 		}
-		count := int64(numbers[i]) //nolint:gosec // a process does not count that far
-		rows[i] = []any{id, at.UnixMicro(), store.Text(b.RequestID), store.Text(b.Actor.ID), b.Action,
-			store.Text(b.Entity), store.Text(b.EntityID), b.Outcome, l.writer, count, salt, string(text)}
-		pending[i] = []any{l.writer, count, id, envelope, mac(key, id, envelope)}
+		count := int64(number) //nolint:gosec // a process does not count that far
+		rows[i] = []any{b.ID, b.at.UnixMicro(), store.Text(b.RequestID), store.Text(b.Actor.ID), b.Action,
+			store.Text(b.Entity), store.Text(b.EntityID), b.Outcome, l.writer, count, salt, string(b.text)}
+		pending[i] = []any{l.writer, count, b.ID, envelope, mac(key, b.ID, envelope)}
 	}
 	if err := tx.Insert(ctx, `"AuditLog"`, eventColumns, rows); err != nil {
-		return numbers, l.cannotAppend(err)
+		return err
 	}
-	if err := tx.Insert(ctx, "audit_pending", pendingColumns, pending); err != nil {
-		return numbers, l.cannotAppend(err)
-	}
-	return numbers, nil
+	return tx.Insert(ctx, "audit_pending", pendingColumns, pending)
 }
 
 var (
@@ -149,38 +159,24 @@ var (
 	pendingColumns = []string{"writer", "counter", "event_id", "envelope", "mac"}
 )
 
-// newEventID makes an event's id and its time, which is the id's own to the millisecond, so that the
-// order of ids is the order of time and a span of time is a range of keys.
-func newEventID() (string, time.Time) {
-	id := uuid.Must(uuid.NewV7())
-	ms := int64(id[0])<<40 | int64(id[1])<<32 | int64(id[2])<<24 | int64(id[3])<<16 | int64(id[4])<<8 | int64(id[5])
-	// The 12 bits behind the version count 256 ns within the millisecond (RFC 9562 §6.2, method 3).
-	fraction := (int64(id[6]&0x0f)<<8 | int64(id[7])) * 256 / 1000
-	return id.String(), time.UnixMicro(ms*1000 + fraction).UTC()
-}
+func errNoKey() error { return fault.New(fault.Unavailable, "the audit log has no key yet") }
 
-// failure is a write that could not be audited, and so did not happen.
+// failure is a change that could not be written, and so did not happen.
 type failure struct {
 	at  time.Time
 	err error
 }
 
-func (l *Log) cannotAppend(err error) error {
-	err = fmt.Errorf("write the audit event: %w", err)
-	l.failed.Store(&failure{time.Now(), err})
-	return err
-}
-
-// failureMemory is for how long a failed write makes the log unhealthy, unless it writes again.
+// failureMemory is for how long such a failure makes the log unhealthy, unless it writes again.
 const failureMemory = time.Minute
 
 // Check tells whether the log can be read and is being written (GET /health).
 func (l *Log) Check(ctx context.Context) error {
-	if l.key.Load() == nil {
-		return fault.New(fault.Unavailable, "the audit log has no key yet")
+	if ring := l.key.Load(); ring == nil || ring.Current() == nil {
+		return errNoKey()
 	}
 	if f := l.failed.Load(); f != nil && time.Since(f.at) < failureMemory {
-		return fault.Wrap(fault.Unavailable, f.err, "an audit event could not be written at %s, so its change did not happen",
+		return fault.Wrap(fault.Unavailable, f.err, "a change could not be written with its audit event at %s, so it did not happen",
 			f.at.UTC().Format(time.RFC3339))
 	}
 	return l.st.Read(ctx, func(tx *store.Tx) error {
@@ -191,22 +187,4 @@ func (l *Log) Check(ctx context.Context) error {
 		}
 		return nil
 	})
-}
-
-// undone keeps the numbers of events whose transactions did not commit, so that a gap in the count
-// can be told from an event that was taken away.
-type undone struct {
-	mu      sync.Mutex
-	numbers []uint64
-}
-
-// maxUndone bounds the numbers kept; a server that rolls back more than this has told of an outage.
-const maxUndone = 1 << 16
-
-func (u *undone) add(numbers []uint64) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if len(u.numbers)+len(numbers) <= maxUndone {
-		u.numbers = append(u.numbers, numbers...)
-	}
 }

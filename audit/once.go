@@ -44,7 +44,7 @@ func (o Once) Before(ctx context.Context, tx *store.Tx) (*Answer, error) {
 	var salt, hash []byte
 	var created time.Time
 	err := tx.QueryRow(ctx, `select salt, body_hash, status, answer, created_at from idempotency where caller = $1 and route = $2 and key = $3`,
-		o.Caller, o.Route, o.Key).Scan(&salt, &hash, &first.Status, &first.Body, store.Time(&created))
+		o.Caller, o.Route, o.Key).Scan(&salt, &hash, &first.Status, store.Bytes(&first.Body), store.Time(&created))
 	if store.NoRow(err) {
 		return nil, nil
 	}
@@ -98,7 +98,11 @@ func (o Once) After(ctx context.Context, tx *store.Tx, a Answer) error {
 func (o Once) Row(a Answer, now time.Time) []any {
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt)
-	return []any{o.Caller, o.Route, o.Key, salt, o.hash(salt), a.Status, a.Body, now.UnixMicro()}
+	body := a.Body
+	if body == nil {
+		body = []byte{} // an answer without a body is one
+	}
+	return []any{o.Caller, o.Route, o.Key, salt, o.hash(salt), a.Status, body, now.UnixMicro()}
 }
 
 // OnceColumns are the columns of Row, in the table idempotency.
@@ -113,15 +117,26 @@ func (o Once) hash(salt []byte) []byte {
 	return h.Sum(nil)
 }
 
+// forgetPiece bounds how many answers one transaction deletes, so that nobody waits long behind it.
+const forgetPiece = 1000
+
 // ForgetAnswers deletes the first answers that are older than 24 hours and tells how many.
-func (l *Log) ForgetAnswers(ctx context.Context) (n int64, err error) {
-	err = l.Bookkeep(ctx, func(tx *store.Tx) error {
-		now, err := tx.Now(ctx)
-		if err != nil {
+func (l *Log) ForgetAnswers(ctx context.Context) (total int64, err error) {
+	for n := int64(forgetPiece); n == forgetPiece; total += n {
+		err := l.Bookkeep(ctx, func(tx *store.Tx) error {
+			now, err := tx.Now(ctx)
+			if err != nil {
+				return err
+			}
+			n, err = tx.Exec(ctx, `
+				delete from idempotency where (caller, route, key) in
+					(select caller, route, key from idempotency where created_at <= $1 order by created_at limit $2)`,
+				now.Add(-onceFor).UnixMicro(), forgetPiece)
 			return err
+		})
+		if err != nil {
+			return total, fmt.Errorf("forget answers to idempotency keys: %w", err)
 		}
-		n, err = tx.Exec(ctx, `delete from idempotency where created_at < $1`, now.Add(-onceFor).UnixMicro())
-		return err
-	})
-	return n, err
+	}
+	return total, nil
 }

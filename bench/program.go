@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -64,7 +65,7 @@ func startProgram(ctx context.Context, o Options, dir, databaseURL string) (*pro
 	err = p.api.Call(ctx, http.MethodPost, "/api/auth/register-first",
 		map[string]string{"email": "bench@example.com", "name": "Bench", "password": "Quiet-Harbour-42-Lanterns"}, &first)
 	if err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, p.tail())
+		return nil, errors.Join(fmt.Errorf("%w\n%s", err, p.tail()), p.stop())
 	}
 	p.api.Token = first.Token
 	return p, nil

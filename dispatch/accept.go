@@ -147,7 +147,7 @@ func (d *Dispatcher) terms(ctx context.Context, tx *store.Tx, ids []string) (map
 	for id := range distinct {
 		args = append(args, id)
 	}
-	args = padded(args, 1)
+	args = store.Padded(args, 1)
 	terms := map[string]int{}
 	err := tx.Each(ctx, func(scan func(...any) error) error {
 		var id string
@@ -163,19 +163,6 @@ func (d *Dispatcher) terms(ctx context.Context, tx *store.Tx, ids []string) (map
 		return nil, fmt.Errorf("read the jobs' endpoints: %w", err)
 	}
 	return terms, nil
-}
-
-// padded repeats the last argument until those behind the first `fixed` are a power of two in number,
-// so that a list of ids has few texts, and those stay prepared.
-func padded(args []any, fixed int) []any {
-	n := 1
-	for n < len(args)-fixed {
-		n *= 2
-	}
-	for len(args)-fixed < n {
-		args = append(args, args[len(args)-1])
-	}
-	return args
 }
 
 // jobRows collects the rows of many jobs, one insert for each table.

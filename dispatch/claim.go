@@ -24,10 +24,11 @@ type target struct {
 	oldSecretUntil time.Time
 }
 
-// candidate is an endpoint with due work, and how many leases it may still have.
+// candidate is an endpoint with due work, how many leases it may have over all servers, and how many more.
 type candidate struct {
 	*target
-	slots int
+	allowed int
+	slots   int
 }
 
 // claimed is what one claim took.
@@ -53,6 +54,9 @@ func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, fre
 			return c, err
 		}
 		ring = append(ring, more[:min(len(more), maxEndpoints-len(ring))]...)
+	}
+	if err := d.countSlots(ctx, tx, ring); err != nil {
+		return c, err
 	}
 	grants := share(ring, free, load)
 	for i, n := range grants {
@@ -82,26 +86,23 @@ const (
 const maxFull = 1024
 
 // candidates gives the endpoints behind a place in the ring that have due work and a free slot, but
-// for those that may have none on this server. On PostgreSQL their rows are locked, so that two
-// servers do not count the same free slot.
+// for those that may have none on this server. On PostgreSQL their rows are locked: nobody else leases
+// their jobs until this transaction ends.
 func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time, after, upTo string, full []string) ([]candidate, error) {
 	var list []candidate
 	var boxes [][]byte
 	args := []any{d.o.EndpointConcurrency, after, upTo, now.UnixMicro(), maxEndpoints}
-	others := ""
 	if len(full) > 0 {
 		for _, id := range full[:min(len(full), maxFull)] {
 			args = append(args, id)
 		}
-		args = padded(args, 5)
-		others = ` and e.id not in (` + store.Placeholders(6, len(args)-5) + `)`
+		args = store.Padded(args, 5)
 	}
-	const leases = `(select count(*) from dispatch_job f where f.endpoint_id = e.id and f.lease_until is not null)`
 	err := tx.Each(ctx, func(scan func(...any) error) error {
 		c := candidate{target: &target{}}
 		var timeout *int
 		var box []byte
-		if err := scan(&c.id, &c.url, &c.version, &timeout, &box, store.Time(&c.oldSecretUntil), &c.slots); err != nil {
+		if err := scan(&c.id, &c.url, &c.version, &timeout, &box, store.Time(&c.oldSecretUntil), &c.allowed); err != nil {
 			return err
 		}
 		c.timeout = d.o.Timeout
@@ -110,16 +111,7 @@ func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time
 		}
 		list, boxes = append(list, c), append(boxes, box)
 		return nil
-		// A scalar subquery and not "exists": PostgreSQL would turn that into a join over all jobs.
-	}, `
-		select e.id, e.url, e.version, e.timeout_seconds, e.secrets, e.old_secret_until,
-		       coalesce(e.concurrency, cast($1 as bigint)) - `+leases+`
-		  from dispatch_endpoint e
-		 where e.id > $2 and e.id <= $3 and not e.paused and e.deleted_at is null
-		   and (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $4
-		         order by j.due_at limit 1) is not null
-		   and coalesce(e.concurrency, cast($1 as bigint)) > `+leases+others+`
-		 order by e.id limit $5`+tx.SkipLocked("e"), args...)
+	}, candidatesText(len(args)-5, tx.SkipLocked("e")), args...)
 	if err != nil {
 		return nil, fmt.Errorf("find due endpoints: %w", err)
 	}
@@ -130,6 +122,59 @@ func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time
 		}
 	}
 	return readable, nil
+}
+
+// candidatesText is the statement that leaves out n endpoints. It has a scalar subquery and not "exists",
+// which PostgreSQL would turn into a join over all jobs.
+func candidatesText(n int, lock string) string {
+	others := ""
+	if n > 0 {
+		others = ` and e.id not in (` + store.Placeholders(6, n) + `)`
+	}
+	return `
+		select e.id, e.url, e.version, e.timeout_seconds, e.secrets, e.old_secret_until, coalesce(e.concurrency, cast($1 as bigint))
+		  from dispatch_endpoint e
+		 where e.id > $2 and e.id <= $3 and not e.paused and e.deleted_at is null
+		   and (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $4
+		         order by j.due_at limit 1) is not null
+		   and coalesce(e.concurrency, cast($1 as bigint)) > (select count(*) from dispatch_job f
+		         where f.endpoint_id = e.id and f.lease_until is not null)` + others + `
+		 order by e.id limit $5` + lock
+}
+
+// countSlots counts the leases of endpoints. It is a statement of its own, behind the one that locks
+// them: that one looks at the database as it was when it began, and waits for nobody, so another server
+// may have leased and committed in between.
+func (d *Dispatcher) countSlots(ctx context.Context, tx *store.Tx, ring []candidate) error {
+	if len(ring) == 0 {
+		return nil
+	}
+	args := make([]any, 0, 2*len(ring))
+	slots := make(map[string]*int, len(ring))
+	for i := range ring {
+		ring[i].slots = ring[i].allowed
+		slots[ring[i].id] = &ring[i].slots
+		args = append(args, ring[i].id)
+	}
+	args = store.Padded(args, 0)
+	err := tx.Each(ctx, func(scan func(...any) error) error {
+		var id string
+		var leases int
+		if err := scan(&id, &leases); err != nil {
+			return err
+		}
+		*slots[id] -= leases
+		return nil
+	}, countText(len(args)), args...)
+	if err != nil {
+		return fmt.Errorf("count leases: %w", err)
+	}
+	return nil
+}
+
+func countText(n int) string {
+	return `select endpoint_id, count(*) from dispatch_job where lease_until is not null
+		and endpoint_id in (` + store.Placeholders(1, n) + `) group by endpoint_id`
 }
 
 // lease marks the due jobs of some endpoints as in flight. A job whose time is over dies instead.

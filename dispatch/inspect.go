@@ -33,7 +33,7 @@ const (
 		    or (due_at is null and lease_until is null and status in ('PENDING', 'IN_FLIGHT', 'RETRYING'))
 		 order by id limit $1`
 	// stuckText goes through the leases, which are no more than what is in flight.
-	stuckText = `select id from dispatch_job where lease_until is not null and lease_until < $1 order by id limit $2`
+	stuckText = `select id from dispatch_job where lease_until is not null and lease_until < $1 limit $2`
 )
 
 // Inspect reads the tables of jobs.

@@ -80,13 +80,15 @@ func (d *Dispatcher) tendOnce(ctx context.Context) error {
 	if err := d.recover(ctx, `seen_at < $1`, now.Add(-deadAfter).UnixMicro()); err != nil {
 		return err
 	}
-	// Leases that are over while their server lives, which could not store the end; and leases that a
-	// server took between being forgotten as dead and its next beat, should it have ended then.
-	if _, err := d.takeBack(ctx, `(lease_until < $1 or lease_node not in (select incarnation from node))`, now.UnixMicro()); err != nil {
+	if _, err := d.takeBack(ctx, overdue, now.UnixMicro()); err != nil {
 		return err
 	}
 	return d.compareLeases(ctx)
 }
+
+// overdue are leases that are over while their server lives, which could not store the end; and leases
+// that a server took between being forgotten as dead and its next beat, should it have ended then.
+const overdue = `(lease_until < $1 or lease_node not in (select incarnation from node))`
 
 // recover takes back the leases of the servers that a condition on their rows names, and forgets those
 // servers. What they were sending is due at once: nobody knows whether it arrived, so it is sent again,
@@ -143,8 +145,7 @@ func (d *Dispatcher) takeBack(ctx context.Context, condition string, args ...any
 			rows = append(rows, []any{id, number, string(Interrupted), leasedAt, now.UnixMicro(), nil, interruptedText, nil, node})
 			events = append(events, interruptedEvent(id, number, node))
 			return nil
-		}, fmt.Sprintf(`select id, attempt_count, lease_node, updated_at from dispatch_job
-		     where lease_until is not null and %s limit %d`, condition, maxRecover)+tx.SkipLocked(""), args...)
+		}, takeBackText(condition)+tx.SkipLocked(""), args...)
 		if err != nil {
 			return nil, fmt.Errorf("find leases to take back: %w", err)
 		}
@@ -152,7 +153,7 @@ func (d *Dispatcher) takeBack(ctx context.Context, condition string, args ...any
 		if taken == 0 {
 			return nil, audit.ErrNothing
 		}
-		args := padded(append([]any{now.UnixMicro(), interruptedText}, ids...), 2)
+		args := store.Padded(append([]any{now.UnixMicro(), interruptedText}, ids...), 2)
 		if _, err := tx.Exec(ctx, `
 			update dispatch_job
 			   set status = 'RETRYING', due_at = $1, attempt_budget = attempt_budget + 1, last_error = $2,
@@ -172,7 +173,14 @@ func (d *Dispatcher) takeBack(ctx context.Context, condition string, args ...any
 	return taken, err
 }
 
+func takeBackText(condition string) string {
+	return fmt.Sprintf(`select id, attempt_count, lease_node, updated_at from dispatch_job
+		where lease_until is not null and %s limit %d`, condition, maxRecover)
+}
+
 const interruptedText = "the server stopped before the receiver's answer was stored"
+
+const ownLeases = `select id, lease_token from dispatch_job where lease_until is not null and lease_node = $1`
 
 // compareLeases holds the leases that the database says this process has against what it is sending:
 // a delivery whose lease is gone is given up, and after a transaction whose outcome did not reach us
@@ -203,7 +211,7 @@ func (d *Dispatcher) compareLeases(ctx context.Context) error {
 				orphans = append(orphans, id)
 			}
 			return nil
-		}, `select id, lease_token from dispatch_job where lease_until is not null and lease_node = $1`, d.log.Writer())
+		}, ownLeases, d.log.Writer())
 	})
 	if err != nil {
 		return fmt.Errorf("compare leases: %w", err)
@@ -220,7 +228,7 @@ func (d *Dispatcher) compareLeases(ctx context.Context) error {
 		return nil
 	}
 	orphans = orphans[:min(len(orphans), maxRecover)]
-	args := padded(append([]any{d.log.Writer()}, orphans...), 1)
+	args := store.Padded(append([]any{d.log.Writer()}, orphans...), 1)
 	_, err = d.takeBack(ctx, `lease_node = $1 and id in (`+store.Placeholders(2, len(args)-1)+`)`, args...)
 	return err
 }

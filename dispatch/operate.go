@@ -215,9 +215,9 @@ func (d *Dispatcher) chooseDue(ctx context.Context, limit int, includeWaiting bo
 		if err != nil {
 			return err
 		}
-		until, which, more := now.UnixMicro(), "", []any(nil)
+		until, text, more := now.UnixMicro(), dueText, []any(nil)
 		if includeWaiting {
-			until, which, more = math.MaxInt64, ` and (due_at <= $4 or status = 'RETRYING')`, []any{now.UnixMicro()}
+			until, text, more = math.MaxInt64, dueOrRetryingText, []any{now.UnixMicro()}
 		}
 		endpoints, err := dueEndpoints(ctx, tx, until)
 		if err != nil {
@@ -232,8 +232,7 @@ func (d *Dispatcher) chooseDue(ctx context.Context, limit int, includeWaiting bo
 				err := scan(&j.id, &j.at)
 				found = append(found, j)
 				return err
-			}, `select id, due_at from dispatch_job where endpoint_id = $1 and due_at <= $2`+which+`
-			     order by due_at, id limit $3`, append([]any{e.id, until, limit}, more...)...)
+			}, text, append([]any{e.id, until, limit}, more...)...)
 			if err != nil {
 				return fmt.Errorf("find due jobs: %w", err)
 			}
@@ -249,8 +248,23 @@ func (d *Dispatcher) chooseDue(ctx context.Context, limit int, includeWaiting bo
 	for i, j := range found {
 		ids[i] = j.id
 	}
-	return padded(ids, 0), nil
+	return store.Padded(ids, 0), nil
 }
+
+const dueEndpointsText = `
+	select e.id, (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $1
+	               order by j.due_at limit 1)
+	  from dispatch_endpoint e where not e.paused and e.deleted_at is null`
+
+// The jobs of an endpoint that may be chosen, the first due first.
+const (
+	dueText = `
+		select id, due_at from dispatch_job where endpoint_id = $1 and due_at <= $2
+		 order by due_at, id limit $3`
+	dueOrRetryingText = `
+		select id, due_at from dispatch_job where endpoint_id = $1 and due_at <= $2 and (due_at <= $4 or status = 'RETRYING')
+		 order by due_at, id limit $3`
+)
 
 // dueEndpoints gives the endpoints that may be sent to and have a job due until a time, each with the
 // time of its first one, in the order of those.
@@ -265,9 +279,7 @@ func dueEndpoints(ctx context.Context, tx *store.Tx, until int64) ([]dueJob, err
 			endpoints = append(endpoints, e)
 		}
 		return err
-	}, `select e.id, (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $1
-	                   order by j.due_at limit 1)
-	      from dispatch_endpoint e where not e.paused and e.deleted_at is null`, until)
+	}, dueEndpointsText, until)
 	if err != nil {
 		return nil, fmt.Errorf("find due endpoints: %w", err)
 	}
@@ -285,7 +297,7 @@ func (d *Dispatcher) outcomes(ctx context.Context, before map[string]int) ([]Job
 	for id := range before {
 		args = append(args, id)
 	}
-	args = padded(args, 0)
+	args = store.Padded(args, 0)
 	ticker := time.NewTicker(retryLook)
 	defer ticker.Stop()
 	end := time.Now().Add(retryWait)

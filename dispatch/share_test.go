@@ -10,7 +10,7 @@ import (
 func ringOf(slots ...int) []candidate {
 	ring := make([]candidate, len(slots))
 	for i, n := range slots {
-		ring[i] = candidate{&target{id: fmt.Sprint(i)}, n}
+		ring[i] = candidate{target: &target{id: fmt.Sprint(i)}, slots: n}
 	}
 	return ring
 }
@@ -111,7 +111,7 @@ func TestHangingEndpointsLeaveRoom(t *testing.T) {
 			before := free
 			for i := range hanging { // one by one: the order in which each could take the most
 				id := fmt.Sprint(i)
-				ring := []candidate{{&target{id: id}, 16 - l.held[id]}}
+				ring := []candidate{{target: &target{id: id}, slots: 16 - l.held[id]}}
 				n := share(ring, free, l)[0]
 				l.held[id] += n
 				free -= n
@@ -120,7 +120,7 @@ func TestHangingEndpointsLeaveRoom(t *testing.T) {
 				break
 			}
 		}
-		healthy := []candidate{{&target{id: "healthy"}, 16}}
+		healthy := []candidate{{target: &target{id: "healthy"}, slots: 16}}
 		if share(healthy, free, l)[0] == 0 {
 			t.Fatalf("%d hanging endpoints hold %v and leave %d, of which a healthy one gets nothing", hanging, l.held, free)
 		}

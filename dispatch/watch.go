@@ -235,7 +235,7 @@ func (d *Dispatcher) readNoted(ctx context.Context, noted map[string]int) ([]Job
 	for id := range noted {
 		args = append(args, id)
 	}
-	args = padded(args, 0)
+	args = store.Padded(args, 0)
 	var jobs []Job
 	err := d.log.Store().Read(ctx, func(tx *store.Tx) error {
 		return tx.Each(ctx, func(scan func(...any) error) error {

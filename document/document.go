@@ -9,6 +9,9 @@
 // signature (seal.go), and one job for each receiver, in one transaction: a document is final with
 // its jobs and its audit events or not at all. From then on nothing about it changes; it can only be
 // sent to more receivers.
+//
+// AI can write a revision (compose.go) or suggest changes, each of which the author takes or dismisses
+// (refresh.go, suggestion.go). Each call of it leaves a trace (trace.go).
 package document
 
 import (
@@ -18,6 +21,7 @@ import (
 	"strconv"
 	"time"
 
+	"sealpost/assist"
 	"sealpost/audit"
 	"sealpost/dispatch"
 	"sealpost/fault"
@@ -59,12 +63,13 @@ type Documents struct {
 	log      *audit.Log
 	set      *keys.Set
 	dispatch *dispatch.Dispatcher
+	assist   *assist.Assistant
 }
 
 // New makes the documents of a log's database. Finalized ones are sealed with a key derived from the
-// set's audit key, and sent by the dispatcher.
-func New(log *audit.Log, set *keys.Set, d *dispatch.Dispatcher) *Documents {
-	return &Documents{log: log, set: set, dispatch: d}
+// set's audit key, and sent by the dispatcher. The assistant, which may be off, helps to write them.
+func New(log *audit.Log, set *keys.Set, d *dispatch.Dispatcher, a *assist.Assistant) *Documents {
+	return &Documents{log: log, set: set, dispatch: d, assist: a}
 }
 
 // Create makes a document with its first revision, for its author. A repeated request (once) gets
@@ -138,7 +143,7 @@ func (d *Documents) Update(ctx context.Context, by audit.Principal, id string, m
 			return nil, err
 		}
 		if doc.Final() {
-			return nil, fault.New(fault.Conflict, "the document is final and cannot be changed")
+			return nil, isFinal()
 		}
 		if err := match.check(doc); err != nil {
 			return nil, err
@@ -146,15 +151,7 @@ func (d *Documents) Update(ctx context.Context, by audit.Principal, id string, m
 		if doc.Text == text {
 			return nil, audit.ErrNothing
 		}
-		now, err := tx.Now(ctx)
-		if err != nil {
-			return nil, err
-		}
-		doc.Revision, doc.RevisedAt, doc.Text = doc.Revision+1, now, text
-		if _, err := tx.Exec(ctx, `update document set revision = $2 where id = $1`, id, doc.Revision); err != nil {
-			return nil, fmt.Errorf("update the document: %w", err)
-		}
-		if err := insertRevision(ctx, tx, doc); err != nil {
+		if err := revise(ctx, tx, &doc, text); err != nil {
 			return nil, err
 		}
 		return []audit.Event{event("document.revised", doc)}, nil

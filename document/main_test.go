@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"sealpost/assist"
 	"sealpost/audit"
 	"sealpost/dispatch"
 	"sealpost/fault"
@@ -36,7 +37,7 @@ func newDesk(t *testing.T, st *store.Store) *desk {
 	log.Use(set.Audit)
 	t.Cleanup(func() { log.Close(context.WithoutCancel(t.Context())) })
 	d := dispatch.New(log, set.Data, dispatch.Options{MaxAttempts: 3, AllowPrivateNetworks: true})
-	return &desk{Documents: New(log, set, d), st: st, log: log, dispatch: d}
+	return &desk{Documents: New(log, set, d, assist.New(assist.Options{})), st: st, log: log, dispatch: d}
 }
 
 // person is a signed-in person with a role.

@@ -79,6 +79,19 @@ func asCreated(ctx context.Context, tx *store.Tx, id string) (Document, error) {
 	return doc, nil
 }
 
+// revise makes a text the current revision of a document that is locked.
+func revise(ctx context.Context, tx *store.Tx, doc *Document, text Text) error {
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return err
+	}
+	doc.Revision, doc.RevisedAt, doc.Text = doc.Revision+1, now, text
+	if _, err := tx.Exec(ctx, `update document set revision = $2 where id = $1`, doc.ID, doc.Revision); err != nil {
+		return fmt.Errorf("update the document: %w", err)
+	}
+	return insertRevision(ctx, tx, *doc)
+}
+
 // insertRevision writes what is the document's current revision from now on.
 func insertRevision(ctx context.Context, tx *store.Tx, doc Document) error {
 	_, err := tx.Exec(ctx, `
@@ -92,3 +105,7 @@ func insertRevision(ctx context.Context, tx *store.Tx, doc Document) error {
 
 // notFound is also what is said of a document that the caller may not know of.
 func notFound() error { return fault.New(fault.NotFound, "there is no such document") }
+
+func isFinal() error {
+	return fault.New(fault.Conflict, "the document is final and cannot be changed")
+}

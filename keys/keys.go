@@ -7,12 +7,14 @@
 package keys
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -29,24 +31,30 @@ func NewID() string {
 	return hex.EncodeToString(b)
 }
 
-// Key is one secret with its id.
+// Key is one secret with its id. What is secret about it is behind a pointer that fmt does not follow,
+// so that no way of printing a key, nor of anything that holds one, shows it.
 type Key struct {
-	ID     string
-	secret []byte
+	ID string
+	*material
+}
 
+type material struct {
+	secret  []byte
 	mu      sync.RWMutex
 	derived map[Purpose][]byte
 }
 
 // NewKey makes a key of a secret. The id is 16 hex digits.
 func NewKey(id string, secret []byte) *Key {
-	return &Key{ID: id, secret: append([]byte(nil), secret...), derived: map[Purpose][]byte{}}
+	return &Key{ID: id, material: &material{secret: bytes.Clone(secret), derived: map[Purpose][]byte{}}}
 }
 
-// Secret is the secret itself, for the one key that is used as it is (the Ed25519 seed).
+// Secret is the secret itself, for the one key that is used as it is (the Ed25519 seed). It is not to
+// be changed.
 func (k *Key) Secret() []byte { return k.secret }
 
-// Derive gives the 32-byte key of a purpose: HKDF-SHA256 of the secret with the purpose as its info.
+// Derive gives the 32-byte key of a purpose: HKDF-SHA256 (RFC 5869) of the secret, without a salt, with
+// the purpose as its info. It is not to be changed.
 func (k *Key) Derive(p Purpose) []byte {
 	k.mu.RLock()
 	sub := k.derived[p]
@@ -64,8 +72,11 @@ func (k *Key) Derive(p Purpose) []byte {
 	return sub
 }
 
-// Format keeps a key out of every print.
-func (k *Key) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "key %s", k.ID) }
+// Format prints a key's id, whatever the verb.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "key %s", k.ID) }
+
+// LogValue gives a log the id.
+func (k Key) LogValue() slog.Value { return slog.StringValue("key " + k.ID) }
 
 // Ring is a secret in use and the one before it. It can be replaced while it is used.
 type Ring struct{ state atomic.Pointer[ringState] }
@@ -114,6 +125,9 @@ const boxVersion = 1
 // version (1 byte), key id (8), nonce (24), ciphertext and tag.
 func (r *Ring) Encrypt(p Purpose, place string, value []byte) ([]byte, error) {
 	key := r.Current()
+	if key == nil {
+		return nil, errors.New("encrypt: there is no key")
+	}
 	id, err := hex.DecodeString(key.ID)
 	if err != nil || len(id) != IDBytes {
 		return nil, fmt.Errorf("encrypt: key id %q is not %d bytes of hex", key.ID, IDBytes)

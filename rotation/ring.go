@@ -3,6 +3,7 @@
 package rotation
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -32,9 +33,24 @@ const fingerprintKeyID = "0000000000000000"
 // Load gives each secret its random id, the same one on every server and at each start, and hands
 // the audit log its key. A secret that is seen for the first time is recorded.
 func Load(ctx context.Context, log *audit.Log, s Secrets) (*keys.Set, error) {
+	for _, v := range []struct {
+		name             string
+		secret, previous *[]byte
+	}{
+		{"JWT_SECRET", &s.JWT, &s.JWTPrevious},
+		{"DATA_ENCRYPTION_KEY", &s.Data, &s.DataPrevious},
+		{"AUDIT_SIGNING_KEY", &s.Audit, &s.AuditPrevious},
+	} {
+		if len(*v.secret) == 0 {
+			return nil, fmt.Errorf("%s is empty", v.name)
+		}
+		if bytes.Equal(*v.secret, *v.previous) {
+			*v.previous = nil // nothing has been rotated
+		}
+	}
 	fingerprintKey, err := loadFingerprintKey(ctx, log, s)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("load the fingerprint key: %w", err)
 	}
 	for try := 1; ; try++ {
 		set, err := register(ctx, log, fingerprintKey, s)
@@ -45,54 +61,65 @@ func Load(ctx context.Context, log *audit.Log, s Secrets) (*keys.Set, error) {
 	}
 }
 
-// loadFingerprintKey reads the key of all fingerprints, made at the first start.
+// loadFingerprintKey reads the key of all fingerprints, made at the first start. Where it is still
+// wrapped with the previous data key it is wrapped anew, so that the previous one can go.
 func loadFingerprintKey(ctx context.Context, log *audit.Log, s Secrets) ([]byte, error) {
-	var previous *keys.Key
-	current := keys.NewKey(fingerprintKeyID, s.Data)
-	if len(s.DataPrevious) > 0 {
-		previous = keys.NewKey(fingerprintKeyID, s.DataPrevious)
-	}
-	read := func(tx *store.Tx) ([]byte, error) {
-		var box []byte
-		if err := tx.QueryRow(ctx, `select wrapped from secret_fingerprint_key where id = 1`).Scan(&box); err != nil {
-			return nil, err
-		}
-		for _, key := range []*keys.Key{current, previous} {
-			if key == nil {
-				continue
-			}
-			if value, err := keys.NewRing(key, nil).Decrypt(keys.FingerprintKey, "1", box); err == nil {
-				return value, nil
-			}
-		}
-		return nil, ErrWrongDataKey
-	}
-	var value []byte
-	err := log.Store().Read(ctx, func(tx *store.Tx) (err error) {
-		value, err = read(tx)
-		return err
-	})
-	if !store.NoRow(err) {
-		return value, err
-	}
-	err = log.Bookkeep(ctx, func(tx *store.Tx) error {
+	value, outdated, err := readFingerprintKey(ctx, log, s)
+	switch {
+	case store.NoRow(err):
 		value = make([]byte, 32)
 		_, _ = rand.Read(value)
-		box, err := keys.NewRing(current, nil).Encrypt(keys.FingerprintKey, "1", value)
-		if err != nil {
+		err = log.Bookkeep(ctx, func(tx *store.Tx) error {
+			box, err := wrap(s.Data, value)
+			if err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, `insert into secret_fingerprint_key (id, wrapped) values (1, $1) on conflict (id) do nothing`, box)
 			return err
-		}
-		_, err = tx.Exec(ctx, `insert into secret_fingerprint_key (id, wrapped) values (1, $1) on conflict (id) do nothing`, box)
+		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		value, err = read(tx) // another server's, where that one was first
-		return err
+		value, _, err = readFingerprintKey(ctx, log, s) // another server's, where that one was first
+	case err == nil && outdated != nil:
+		err = log.Bookkeep(ctx, func(tx *store.Tx) error {
+			box, err := wrap(s.Data, value)
+			if err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, `update secret_fingerprint_key set wrapped = $1 where id = 1 and wrapped = $2`, box, outdated)
+			return err
+		})
+	}
+	return value, err
+}
+
+// readFingerprintKey also gives the row's value, where that is wrapped with the previous data key.
+func readFingerprintKey(ctx context.Context, log *audit.Log, s Secrets) (value, outdated []byte, err error) {
+	var box []byte
+	err = log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(ctx, `select wrapped from secret_fingerprint_key where id = 1`).Scan(&box)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("load the fingerprint key: %w", err)
+		return nil, nil, err
 	}
-	return value, nil
+	if value, err = unwrap(s.Data, box); err == nil {
+		return value, nil, nil
+	}
+	if len(s.DataPrevious) > 0 {
+		if value, err = unwrap(s.DataPrevious, box); err == nil {
+			return value, box, nil
+		}
+	}
+	return nil, nil, ErrWrongDataKey
+}
+
+func wrap(dataKey, value []byte) ([]byte, error) {
+	return keys.NewRing(keys.NewKey(fingerprintKeyID, dataKey), nil).Encrypt(keys.FingerprintKey, "1", value)
+}
+
+func unwrap(dataKey, box []byte) ([]byte, error) {
+	return keys.NewRing(keys.NewKey(fingerprintKeyID, dataKey), nil).Decrypt(keys.FingerprintKey, "1", box)
 }
 
 // register finds each secret's id by its fingerprint, and records those that are new.

@@ -107,7 +107,7 @@ func Controls() []Control {
 			"no job is past its attempts, lost, or stuck in flight", failuresEnd,
 		},
 		{
-			"RB-5.3", "Replay after endpoint/config correction.", "Replay delivers after a correction", Probe,
+			"RB-5.3", "Replay from dashboard after endpoint/config correction.", "Replay delivers after a correction", Probe,
 			"a dead job is delivered after its endpoint is corrected and it is replayed", notYet,
 		},
 		{

@@ -12,10 +12,7 @@ import (
 )
 
 // What tests need of the inside.
-var (
-	Outage = outage
-	Lost   = lost
-)
+var AsOutage = outage
 
 const (
 	MaxGroup    = maxGroup

@@ -5,12 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"sealpost/fault"
 	"sealpost/store"
@@ -99,21 +98,20 @@ func number(t *testing.T, st *store.Store, query string, args ...any) int {
 	return n
 }
 
-// postgres opens a database of its own on PostgreSQL under settings that are not the default.
+// postgres opens a database of its own on PostgreSQL, with connections under settings that are not the
+// default.
 func postgres(t *testing.T, o store.Options, settings map[string]string) *store.Store {
 	t.Helper()
-	url := storetest.PostgresURL(t)
-	conn, err := pgx.Connect(t.Context(), url)
+	u, err := url.Parse(storetest.PostgresURL(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context())
+	query := u.Query()
 	for name, value := range settings {
-		if _, err := conn.Exec(t.Context(), fmt.Sprintf(`alter database %s set %s = '%s'`, conn.Config().Database, name, value)); err != nil {
-			t.Fatal(err)
-		}
+		query.Set(name, value)
 	}
-	return open(t, url, o)
+	u.RawQuery = query.Encode()
+	return open(t, u.String(), o)
 }
 
 // open opens a database until the test ends.

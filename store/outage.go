@@ -41,7 +41,22 @@ func outage(ctx context.Context, err error) error {
 	if why == "" {
 		return err
 	}
-	return fault.Wrap(fault.Unavailable, err, "%s", why).After(retryAfter)
+	return newOutage(err, why)
+}
+
+// outageError marks an error of the database's, whatever is wrapped around it.
+type outageError struct{ error }
+
+func (e *outageError) Unwrap() error { return e.error }
+
+func newOutage(err error, why string) error {
+	return fault.Wrap(fault.Unavailable, &outageError{err}, "%s", why).After(retryAfter)
+}
+
+// Outage tells whether an error is the database's fault.Unavailable, and not one of somebody else's.
+func Outage(err error) bool {
+	_, ok := errors.AsType[*outageError](err)
+	return ok
 }
 
 // sqliteOutage gives the sentence for an error of SQLite that another try may not meet.

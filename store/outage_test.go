@@ -49,13 +49,17 @@ func TestOutage(t *testing.T) {
 		{"the caller gave up, in the driver's words", ended, &net.OpError{Op: "read", Err: errors.New("i/o timeout")}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := store.Outage(tt.ctx, tt.err)
+			err := store.AsOutage(tt.ctx, tt.err)
 			if !errors.Is(err, tt.err) {
 				t.Errorf("%v is no longer in %v", tt.err, err)
 			}
 			if tt.want != "" {
 				wantUnavailable(t, err, tt.want)
-			} else if fault.Of(err) != fault.Internal {
+			}
+			if store.Outage(fmt.Errorf("x: %w", err)) != (tt.want != "") {
+				t.Errorf("Outage(%v) is wrong", err)
+			}
+			if tt.want == "" && fault.Of(err) != fault.Internal {
 				t.Errorf("%v has become %v", tt.err, err)
 			}
 			if tt.ctx == ended && !errors.Is(err, context.Canceled) {
@@ -63,7 +67,10 @@ func TestOutage(t *testing.T) {
 			}
 		})
 	}
-	if store.Outage(ended, nil) != nil {
+	if store.AsOutage(ended, nil) != nil {
 		t.Error("no error has become one")
+	}
+	if store.Outage(nil) || store.Outage(fault.New(fault.Unavailable, "the queue is full")) {
+		t.Error("what is not the database's is called its outage")
 	}
 }

@@ -83,7 +83,7 @@ func (s *Store) writePostgres(caller context.Context, fn func(*Tx) error) error 
 		again, err := s.tryPostgres(caller, ctx, fn)
 		if !again || try == maxTries {
 			if err != nil && ctx.Err() != nil {
-				return fault.Wrap(fault.Unavailable, err, "the database did not answer in time").After(retryAfter)
+				return newOutage(err, "the database did not answer in time")
 			}
 			return err
 		}

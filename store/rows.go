@@ -14,17 +14,32 @@ const maxArgs = 4096
 
 // Insert adds many rows to a table with few statements. Each row has a value for each column.
 //
-// The rows go in pieces whose sizes are powers of two, so that a table has about ten texts of its
+// On PostgreSQL a column of rows is one array (unnest.go). On SQLite the rows go in pieces whose sizes are powers of two, so that a table has about ten texts of its
 // insert, all of which stay prepared; texts of every length would be parsed anew each time.
 func (tx *Tx) Insert(ctx context.Context, table string, columns []string, rows [][]any) error {
+	for _, row := range rows {
+		if len(row) != len(columns) {
+			return fmt.Errorf("insert into %s: a row of %d values for %d columns", table, len(row), len(columns))
+		}
+	}
+	if tx.store.dialect == Postgres {
+		for len(rows) > 1 {
+			n := min(len(rows), maxUnnest)
+			done, err := tx.insertUnnest(ctx, table, columns, rows[:n])
+			if err != nil {
+				return fmt.Errorf("insert into %s: %w", table, err)
+			}
+			if !done {
+				break
+			}
+			rows = rows[n:]
+		}
+	}
 	args := make([]any, 0, min(len(rows)*len(columns), maxArgs))
 	for start := 0; start < len(rows); {
 		n := Piece(len(rows)-start, maxArgs/len(columns))
 		args = args[:0]
 		for _, row := range rows[start : start+n] {
-			if len(row) != len(columns) {
-				return fmt.Errorf("insert into %s: a row of %d values for %d columns", table, len(row), len(columns))
-			}
 			args = append(args, row...)
 		}
 		if _, err := tx.Exec(ctx, insertText(table, columns, n), args...); err != nil {

@@ -55,6 +55,7 @@ type Store struct {
 	lock       *os.File
 	log        *slog.Logger
 	generation atomic.Int64 // of PostgreSQL's connections; older ones are dropped
+	types      sync.Map     // PostgreSQL: table → its columns' types
 	migrating  sync.Mutex
 	gate       gate
 	closing    sync.Once

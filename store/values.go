@@ -97,3 +97,16 @@ func Placeholders(from, n int) string {
 	}
 	return string(b)
 }
+
+// Padded repeats the last argument until those behind the first `fixed` are a power of two in number,
+// so that a list of ids has few texts, and those stay prepared.
+func Padded(args []any, fixed int) []any {
+	n := 1
+	for n < len(args)-fixed {
+		n *= 2
+	}
+	for len(args)-fixed < n {
+		args = append(args, args[len(args)-1])
+	}
+	return args
+}

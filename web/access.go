@@ -18,6 +18,7 @@ type access struct {
 	public   bool
 	roles    []audit.Role // empty: every role
 	loopback bool         // also whoever asks straight from this machine
+	operator bool         // also whoever reaches the operator's socket (operator.go)
 	fresh    bool         // only with a sign-in or reauth within REAUTH_MAX_AGE_MINUTES
 }
 
@@ -34,6 +35,12 @@ func only(roles ...audit.Role) access { return access{declared: true, roles: rol
 // orLoopback also admits whoever asks straight from this machine, who is then nobody in particular.
 func (a access) orLoopback() access {
 	a.loopback = true
+	return a
+}
+
+// orOperator also admits whoever comes by the operator's socket, who is then the operator.
+func (a access) orOperator() access {
+	a.operator = true
 	return a
 }
 
@@ -73,6 +80,9 @@ func (a access) describe() string {
 	if a.loopback {
 		who += ", or straight from the server's own machine"
 	}
+	if a.operator {
+		who += ", or by the operator's socket in DATA_DIR"
+	}
 	if a.fresh {
 		who += ", with a fresh sign-in: otherwise 401 with details.reauthRequired"
 	}
@@ -92,6 +102,10 @@ func (a access) admits(p audit.Principal) bool {
 func (s *Server) admit(ctx context.Context, x *exchange, r *http.Request) error {
 	a := x.route.access
 	if a.public {
+		return nil
+	}
+	if a.operator && fromOperator(ctx) {
+		x.principal = asOperator(x.principal)
 		return nil
 	}
 	token, err := bearerToken(r)

@@ -179,6 +179,10 @@ type Revision struct {
 	CreatedAt time.Time `json:"createdAt"`
 }
 
+func revisionOf(r document.Revision) Revision {
+	return Revision{Number: r.Number, Title: r.Text.Title, Content: r.Text.Content, CreatedAt: r.CreatedAt}
+}
+
 type revisionsInput struct {
 	Caller
 	Paging
@@ -201,7 +205,7 @@ func (s *Server) revisions(ctx context.Context, in *revisionsInput) (*revisionsO
 	out := &revisionsOutput{}
 	out.Body.PageInfo, out.Body.Revisions = pageInfo(list), make([]Revision, len(list.Items))
 	for i, r := range list.Items {
-		out.Body.Revisions[i] = Revision{Number: r.Number, Title: r.Text.Title, Content: r.Text.Content, CreatedAt: r.CreatedAt}
+		out.Body.Revisions[i] = revisionOf(r)
 	}
 	return out, nil
 }

@@ -69,6 +69,9 @@ const headerRequestID = "X-Request-Id"
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{ResponseWriter: w, server: s, started: time.Now()}
 	ip, direct := s.clientAddress(r)
+	if fromOperator(r.Context()) {
+		ip, direct = "", false // a socket without addresses
+	}
 	x.direct = direct
 	x.principal = audit.Principal{
 		Kind: audit.Anonymous, IP: ip, UserAgent: printable(r.UserAgent(), maxUserAgent), RequestID: requestID(r),

@@ -11,6 +11,7 @@ import (
 	"sealpost/config"
 	"sealpost/dispatch"
 	"sealpost/document"
+	"sealpost/runbook"
 )
 
 // Deps are the parts of the program that the routes call.
@@ -20,6 +21,8 @@ type Deps struct {
 	Accounts  *account.Accounts
 	Dispatch  *dispatch.Dispatcher
 	Documents *document.Documents
+	Alerts    *dispatch.Alerts
+	Runbook   *runbook.Checker
 	Version   string
 	Logger    *slog.Logger
 }
@@ -52,6 +55,9 @@ func New(d Deps) *Server {
 	s.auditRoutes()
 	s.dispatchRoutes()
 	s.documentRoutes()
+	s.assistRoutes()
+	s.observabilityRoutes()
+	s.postureRoutes()
 	s.mux.Handle("/", http.HandlerFunc(s.noRoute))
 	return s
 }

@@ -73,16 +73,28 @@ func (e usageError) Error() string { return e.message }
 
 func usage(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
+// endsWith is an error that ends the program with a status of its own.
+type endsWith struct {
+	status int
+	err    error
+}
+
+func (e endsWith) Error() string { return e.err.Error() }
+func (e endsWith) Unwrap() error { return e.err }
+
 // errHelp says that help was asked for, and given.
 var errHelp = errors.New("help was asked for")
 
 // status is the exit status that an error ends the program with.
 func status(err error) int {
 	_, isUsage := errors.AsType[usageError](err)
+	own, hasOwn := errors.AsType[endsWith](err)
 	_, isConfig := errors.AsType[config.Problems](err)
 	switch {
 	case err == nil, errors.Is(err, errHelp):
 		return exitOK
+	case hasOwn:
+		return own.status
 	case isUsage:
 		return exitUsage
 	case isConfig, errors.Is(err, rotation.ErrWrongDataKey):

@@ -101,7 +101,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	ended := make(chan error, 2)
-	dispatched, tidied := make(chan struct{}), make(chan struct{})
+	dispatched, tidied, alerted := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(dispatched)
 		if err := s.dispatch.Run(work); err != nil {
@@ -112,6 +112,11 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 		defer close(tidied)
 		s.tidy(work)
 	}()
+	go func() {
+		defer close(alerted)
+		s.alerts.Run(work)
+	}()
+	endOperator := s.serveOperator(ctx)
 	var failed error
 	if s.dispatching(ctx, ended) {
 		go func() {
@@ -138,8 +143,10 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 		s.logger.Warn("requests did not end in time and are broken off", "after", s.drain)
 		_ = srv.Close()
 	}
+	endOperator()
 	<-dispatched // has a limit of its own
 	<-tidied
+	<-alerted
 	return failed
 }
 

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"sealpost/account"
+	"sealpost/assist"
 	"sealpost/audit"
 	"sealpost/config"
 	"sealpost/dispatch"
 	"sealpost/document"
 	"sealpost/rotation"
+	"sealpost/runbook"
 	"sealpost/store"
 	"sealpost/web"
 )
@@ -28,7 +30,9 @@ type server struct {
 	log       *audit.Log
 	accounts  *account.Accounts
 	dispatch  *dispatch.Dispatcher
+	assist    *assist.Assistant
 	documents *document.Documents
+	alerts    *dispatch.Alerts
 	web       *web.Server
 }
 
@@ -67,9 +71,12 @@ func wire(ctx context.Context, c *config.Config, logger *slog.Logger) (_ *server
 		AllowPrivateNetworks: c.Dispatch.AllowPrivateNetworks, AllowedNetworks: c.Dispatch.AllowedNetworks,
 		Server: s.name.String(), Logger: logger,
 	})
-	s.documents = document.New(s.log, set, s.dispatch)
+	s.assist = assist.New(assist.Options{APIKey: c.Secrets.OpenAI, BaseURL: c.AI.BaseURL, Model: c.AI.Model})
+	s.documents = document.New(s.log, set, s.dispatch, s.assist)
+	s.alerts = dispatch.NewAlerts(s.log, dispatch.AlertOptions{Alert: c.Dispatch.Alert, PublicURL: c.PublicURL.String(), Logger: logger})
 	s.web = web.New(web.Deps{
 		Config: c, Log: s.log, Accounts: s.accounts, Dispatch: s.dispatch, Documents: s.documents,
+		Alerts: s.alerts, Runbook: runbook.New(runbook.Options{Config: c, Log: s.log}),
 		Version: versionText(), Logger: logger,
 	})
 	return s, nil

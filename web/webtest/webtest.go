@@ -14,12 +14,14 @@ import (
 	"testing"
 
 	"sealpost/account"
+	"sealpost/assist"
 	"sealpost/audit"
 	"sealpost/config"
 	"sealpost/dispatch"
 	"sealpost/document"
 	"sealpost/keys"
 	"sealpost/rotation"
+	"sealpost/runbook"
 	"sealpost/store"
 	"sealpost/web"
 )
@@ -36,6 +38,8 @@ type Server struct {
 	Accounts  *account.Accounts
 	Dispatch  *dispatch.Dispatcher
 	Documents *document.Documents
+	Alerts    *dispatch.Alerts // nothing runs it: a test that is about alerts does
+	Runbook   *runbook.Checker
 
 	// StopDispatch ends the dispatcher, which otherwise runs as long as the server.
 	StopDispatch func()
@@ -73,10 +77,14 @@ func Start(t testing.TB, st *store.Store, env ...string) *Server {
 		Concurrency: c.Dispatch.Concurrency, EndpointConcurrency: c.Dispatch.EndpointConcurrency,
 		AllowPrivateNetworks: c.Dispatch.AllowPrivateNetworks, AllowedNetworks: c.Dispatch.AllowedNetworks, Logger: logger,
 	})
-	s.Documents = document.New(s.Log, s.Keys, s.Dispatch)
+	s.Documents = document.New(s.Log, s.Keys, s.Dispatch, assist.New(assist.Options{
+		APIKey: c.Secrets.OpenAI, BaseURL: c.AI.BaseURL, Model: c.AI.Model,
+	}))
+	s.Alerts = dispatch.NewAlerts(s.Log, dispatch.AlertOptions{Alert: c.Dispatch.Alert, PublicURL: c.PublicURL.String(), Logger: logger})
+	s.Runbook = runbook.New(runbook.Options{Config: c, Log: s.Log})
 	s.Web = web.New(web.Deps{
 		Config: c, Log: s.Log, Accounts: s.Accounts, Dispatch: s.Dispatch, Documents: s.Documents,
-		Version: "test", Logger: logger,
+		Alerts: s.Alerts, Runbook: s.Runbook, Version: "test", Logger: logger,
 	})
 	dispatching, stop := context.WithCancel(context.Background())
 	var dispatched, served sync.WaitGroup
