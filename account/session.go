@@ -103,8 +103,10 @@ type heldSession struct {
 
 // fields are where a row of selectSession goes.
 func (h *heldSession) fields() []any {
-	return []any{&h.id, &h.row.userID, store.Time(&h.row.expiresAt), store.Time(&h.row.authenticatedAt),
-		store.Time(&h.row.revokedAt), &h.email, &h.role, &h.disabled, &h.mfa}
+	return []any{
+		&h.id, &h.row.userID, store.Time(&h.row.expiresAt), store.Time(&h.row.authenticatedAt),
+		store.Time(&h.row.revokedAt), &h.email, &h.role, &h.disabled, &h.mfa,
+	}
 }
 
 // readSessions reads the sessions of requests that came at the same time, in one statement.

@@ -45,7 +45,7 @@ func (e Envelope) Marshal() ([]byte, error) {
 	b = append(b, key...)
 	b = append(b, writer[:]...)
 	b = binary.BigEndian.AppendUint64(b, e.Counter)
-	b = binary.BigEndian.AppendUint64(b, uint64(e.At.UnixMicro())) //nolint:gosec // never before 1970
+	b = binary.BigEndian.AppendUint64(b, uint64(e.At.UnixMicro()))
 	return append(b, e.BodyHash[:]...), nil
 }
 

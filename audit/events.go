@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"sealpost/fault"
 	"sealpost/store"
 )
@@ -67,8 +65,12 @@ func (f Filter) query(page store.Page) (string, []any) {
 		where = append(where, fmt.Sprintf(condition, len(args)))
 	}
 	for _, c := range []struct{ column, value string }{
-		{"request_id", f.RequestID}, {"actor_id", f.ActorID}, {"action", f.Action},
-		{"entity", f.Entity}, {"entity_id", f.EntityID}, {"outcome", f.Outcome},
+		{"request_id", f.RequestID},
+		{"actor_id", f.ActorID},
+		{"action", f.Action},
+		{"entity", f.Entity},
+		{"entity_id", f.EntityID},
+		{"outcome", f.Outcome},
 	} {
 		if c.value != "" {
 			add(c.column+" = $%d", word(c.value)) // as it was recorded
@@ -76,11 +78,9 @@ func (f Filter) query(page store.Page) (string, []any) {
 	}
 	if !f.From.IsZero() {
 		add("id >= $%d", FirstID(f.From))
-		add("at >= $%d", f.From.UnixMicro())
 	}
 	if !f.To.IsZero() {
-		add("id < $%d", FirstID(f.To.Add(time.Millisecond)))
-		add("at < $%d", f.To.UnixMicro())
+		add("id < $%d", FirstID(f.To))
 	}
 	if page.After != "" {
 		add("id < $%d", page.After)
@@ -126,12 +126,6 @@ func parseRecord(text string) (Record, error) {
 	}, nil
 }
 
-// FirstID is the smallest UUIDv7 of a time's millisecond, so that a span of time is a range of ids. A
-// time that no UUIDv7 can have gives the first or the last of all.
-func FirstID(t time.Time) string {
-	ms := min(max(t.UnixMilli(), 0), 1<<48-1)
-	id := uuid.UUID{
-		byte(ms >> 40), byte(ms >> 32), byte(ms >> 24), byte(ms >> 16), byte(ms >> 8), byte(ms), 0x70, 0, 0x80,
-	}
-	return id.String()
-}
+// FirstID is the smallest id that an event of a time's microsecond can have, so that a span of time is a
+// range of ids.
+func FirstID(t time.Time) string { return store.FirstID(t) }

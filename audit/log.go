@@ -135,7 +135,7 @@ func (l *Log) append(ctx context.Context, tx *store.Tx, by Principal, events []E
 	for i, b := range bodies {
 		salt := make([]byte, saltBytes)
 		_, _ = rand.Read(salt)
-		number := took.first + uint64(i) //nolint:gosec // i is not negative
+		number := took.first + uint64(i)
 		envelope, err := Envelope{
 			KeyID: key.ID, Writer: l.writer, Counter: number, At: b.at, BodyHash: bodyHash(salt, b.text),
 		}.Marshal()
@@ -143,8 +143,10 @@ func (l *Log) append(ctx context.Context, tx *store.Tx, by Principal, events []E
 			return err
 		}
 		count := int64(number) //nolint:gosec // a process does not count that far
-		rows[i] = []any{b.ID, b.at.UnixMicro(), store.Text(b.RequestID), store.Text(b.Actor.ID), b.Action,
-			store.Text(b.Entity), store.Text(b.EntityID), b.Outcome, l.writer, count, salt, string(b.text)}
+		rows[i] = []any{
+			b.ID, b.at.UnixMicro(), store.Text(b.RequestID), store.Text(b.Actor.ID), b.Action,
+			store.Text(b.Entity), store.Text(b.EntityID), b.Outcome, l.writer, count, salt, string(b.text),
+		}
 		pending[i] = []any{l.writer, count, b.ID, envelope, mac(key, b.ID, envelope)}
 	}
 	if err := tx.Insert(ctx, `"AuditLog"`, eventColumns, rows); err != nil {
@@ -154,8 +156,10 @@ func (l *Log) append(ctx context.Context, tx *store.Tx, by Principal, events []E
 }
 
 var (
-	eventColumns = []string{"id", "at", "request_id", "actor_id", "action", "entity", "entity_id", "outcome",
-		"writer", "counter", "salt", "body"}
+	eventColumns = []string{
+		"id", "at", "request_id", "actor_id", "action", "entity", "entity_id", "outcome",
+		"writer", "counter", "salt", "body",
+	}
 	pendingColumns = []string{"writer", "counter", "event_id", "envelope", "mac"}
 )
 

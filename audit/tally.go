@@ -85,7 +85,7 @@ func (l *Log) tallyBodies(ctx context.Context, detail, query string, args ...any
 				return fmt.Errorf("an audit event's body cannot be read: %w", err)
 			}
 			n := 1
-			if windows, ok := b.Details["windowSeconds"]; ok && windows != nil { // see writeWindow
+			if windows, ok := b.Details["windowSeconds"]; ok && windows != nil { // see refused.go
 				if count, ok := b.Details["count"].(float64); ok && count > 1 {
 					n = int(count)
 				}

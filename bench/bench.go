@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,7 +23,7 @@ import (
 type Options struct {
 	Program  string        // the sealpost binary to start
 	Postgres string        // a PostgreSQL whose user may create databases; "": SQLite alone
-	Seconds  time.Duration // how long each rate is measured
+	Each     time.Duration // how long each rate is measured
 	Only     []string      // names of measurements; none: all
 	Out      io.Writer
 }
@@ -63,7 +64,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	r := report{o.Out}
 	r.section("Sealpost bench, %s, %s/%s, %d CPUs, %s, %s a figure, %d clients, %d-byte payloads",
 		time.Now().UTC().Format(time.RFC3339), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(),
-		o.Seconds, clients, payloadBytes)
+		o.Each, clients, payloadBytes)
 	f, err := startFloor(ctx, o)
 	if err != nil {
 		return fmt.Errorf("start the floor's sink: %w", err)
@@ -141,12 +142,7 @@ func (o Options) wants(name string) bool {
 	if len(o.Only) == 0 {
 		return true
 	}
-	for _, only := range o.Only {
-		if only == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(o.Only, name)
 }
 
 // Measurements are the names that Options.Only takes.

@@ -41,19 +41,19 @@ func commitFloor(ctx context.Context, o Options, databaseURL string) (rate float
 			return 0, err
 		}
 	}
-	jobs, err := db.PrepareContext(ctx, `insert into floor_job values `+values(groupSize, 5))
+	jobs, err := db.PrepareContext(ctx, `insert into floor_job values `+values(groupSize, 5)) //nolint:gosec // placeholders
 	if err != nil {
 		return 0, err
 	}
-	defer jobs.Close() //nolint:errcheck // the connection closes after it
-	payloads, err := db.PrepareContext(ctx, `insert into floor_payload values `+values(groupSize, 2))
+	defer jobs.Close()                                                                                //nolint:errcheck // the connection closes after it
+	payloads, err := db.PrepareContext(ctx, `insert into floor_payload values `+values(groupSize, 2)) //nolint:gosec // placeholders
 	if err != nil {
 		return 0, err
 	}
 	defer payloads.Close() //nolint:errcheck // the connection closes after it
-	payload := string(randomText(payloadBytes))
+	payload := string(randomPayload())
 	start, n := time.Now(), 0
-	for time.Since(start) < o.Seconds {
+	for time.Since(start) < o.Each {
 		if err := commitGroup(ctx, db, jobs, payloads, payload); err != nil {
 			return 0, err
 		}
@@ -81,9 +81,11 @@ func commitGroup(ctx context.Context, db *sql.DB, jobs, payloads *sql.Stmt, payl
 		jobArgs = append(jobArgs, id, "endpoint", "PENDING", now, now)
 		payloadArgs = append(payloadArgs, id, payload)
 	}
+	//nolint:sqlclosecheck // they close with the transaction
 	if _, err := tx.StmtContext(ctx, jobs).ExecContext(ctx, jobArgs...); err != nil {
 		return err
 	}
+	//nolint:sqlclosecheck // they close with the transaction
 	if _, err := tx.StmtContext(ctx, payloads).ExecContext(ctx, payloadArgs...); err != nil {
 		return err
 	}

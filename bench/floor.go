@@ -74,7 +74,7 @@ func startFloor(ctx context.Context, o Options) (*floor, error) {
 	if err != nil {
 		return nil, errors.Join(err, cmd.Wait())
 	}
-	return &floor{cmd: cmd, in: in, url: strings.TrimSpace(url), client: newClient(), body: randomText(payloadBytes), d: o.Seconds / 2}, nil
+	return &floor{cmd: cmd, in: in, url: strings.TrimSpace(url), client: newClient(), body: randomPayload(), d: o.Each / 2}, nil
 }
 
 func (f *floor) close() error {
@@ -162,8 +162,8 @@ func post(ctx context.Context, client *http.Client, url, token string, body []by
 	return err
 }
 
-func randomText(n int) []byte {
-	b := make([]byte, n)
+func randomPayload() []byte {
+	b := make([]byte, payloadBytes)
 	_, _ = rand.Read(b)
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	for i := range b {

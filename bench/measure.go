@@ -8,7 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sort"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,11 +50,11 @@ func measureAccept(ctx context.Context, o Options, p *program, f *floor) ([]figu
 	if err := p.api.Call(ctx, http.MethodPost, "/api/admin/dispatch/endpoints/"+id+"/pause", nil, nil); err != nil {
 		return nil, err
 	}
-	body := jobBody(id, string(randomText(payloadBytes)))
+	body := jobBody(id, string(randomPayload()))
 	var rate float64
 	var took []time.Duration
 	now, err := f.around(ctx, func() (err error) {
-		rate, took, err = hammer(ctx, o.Seconds, func(ctx context.Context) error {
+		rate, took, err = hammer(ctx, o.Each, func(ctx context.Context) error {
 			return post(ctx, p.api.HTTP, p.api.URL+"/api/dispatch/jobs", p.api.Token, body, http.StatusAccepted)
 		})
 		return err
@@ -120,7 +120,7 @@ func measureDrain(ctx context.Context, _ Options, p *program, f *floor) ([]figur
 			return nil, err
 		}
 	}
-	payload := string(randomText(payloadBytes))
+	payload := string(randomPayload())
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	errs := make(chan error, clients)
@@ -198,7 +198,7 @@ const steadyRate = 300
 
 // steady posts steadyRate jobs a second for a while, at even distances whatever the answers take.
 func steady(ctx context.Context, p *program, endpointID string, d time.Duration) (int, error) {
-	rest := string(randomText(payloadBytes))
+	rest := string(randomPayload())
 	var wg sync.WaitGroup
 	count := int(d.Seconds() * steadyRate)
 	errs := make(chan error, count)
@@ -234,7 +234,7 @@ func timed(ctx context.Context, o Options, p *program) ([]time.Duration, error) 
 	if err != nil {
 		return nil, err
 	}
-	count, err := steady(ctx, p, id, o.Seconds)
+	count, err := steady(ctx, p, id, o.Each)
 	if err != nil {
 		return nil, err
 	}
@@ -304,7 +304,7 @@ func quantile(took []time.Duration, q float64) time.Duration {
 		return 0
 	}
 	sorted := append([]time.Duration(nil), took...)
-	sort.Slice(sorted, func(i, j int) bool { return sorted[i] < sorted[j] })
+	slices.Sort(sorted)
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 

@@ -47,8 +47,10 @@ func startProgram(ctx context.Context, o Options, dir, databaseURL string) (*pro
 	}
 	p := &program{
 		api: &client.Client{URL: "http://127.0.0.1:" + strconv.Itoa(port), HTTP: newClient()}, exe: o.Program,
-		env: []string{"NODE_ENV=development", "MFA_REQUIRED=false", "DATA_DIR=" + dir, "DATABASE_URL=" + databaseURL,
-			"PORT=" + strconv.Itoa(port), "PATH=" + os.Getenv("PATH"), "HOME=" + dir},
+		env: []string{
+			"NODE_ENV=development", "MFA_REQUIRED=false", "DATA_DIR=" + dir, "DATABASE_URL=" + databaseURL,
+			"PORT=" + strconv.Itoa(port), "PATH=" + os.Getenv("PATH"), "HOME=" + dir,
+		},
 	}
 	for _, name := range []string{"GOMAXPROCS", "GOGC", "GOMEMLIMIT"} { // so that they can be tried
 		if value, ok := os.LookupEnv(name); ok {

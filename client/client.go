@@ -10,12 +10,19 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 )
 
 // maxAnswer bounds what is read of an answer, in bytes.
 const maxAnswer = 32 << 20
 
-// Client is a caller of one server. The zero HTTP uses http.DefaultClient.
+// fallback is the client of those who bring none: a time-out, no redirects.
+var fallback = &http.Client{
+	Timeout:       time.Minute,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// Client is a caller of one server. Without HTTP it uses one with a time-out of a minute.
 type Client struct {
 	URL   string // "http://127.0.0.1:4000", without a slash at its end
 	Token string // an access token; "" while nobody is signed in
@@ -76,7 +83,7 @@ func (c *Client) Do(ctx context.Context, method, path string, body, answer any, 
 	}
 	h := c.HTTP
 	if h == nil {
-		h = http.DefaultClient
+		h = fallback
 	}
 	res, err := h.Do(req)
 	if err != nil {

@@ -178,10 +178,14 @@ func (r *jobRows) add(p prepared, by audit.Principal, maxAttempts int, now time.
 		due = p.DeliverAfter.UTC().Truncate(time.Microsecond)
 	}
 	p.ExpireAt = p.ExpireAt.UTC().Truncate(time.Microsecond)
-	r.jobs = append(r.jobs, []any{p.id, p.EndpointID, string(Pending), 0, maxAttempts, maxAttempts, due.UnixMicro(),
-		store.Micros(p.ExpireAt), len(p.Payload), now.UnixMicro(), now.UnixMicro()})
-	r.payloads = append(r.payloads, []any{p.id, p.EndpointID, store.Text(by.UserID), store.Text(p.DocumentID),
-		p.ContentType, p.salt, p.hash, p.body})
+	r.jobs = append(r.jobs, []any{
+		p.id, p.EndpointID, string(Pending), 0, maxAttempts, maxAttempts, due.UnixMicro(),
+		store.Micros(p.ExpireAt), len(p.Payload), now.UnixMicro(), now.UnixMicro(),
+	})
+	r.payloads = append(r.payloads, []any{
+		p.id, p.EndpointID, store.Text(by.UserID), store.Text(p.DocumentID),
+		p.ContentType, p.salt, p.hash, p.body,
+	})
 	return Job{
 		ID: p.id, EndpointID: p.EndpointID, DocumentID: p.DocumentID, OwnerID: by.UserID, Status: Pending,
 		MaxAttempts: maxAttempts, NextRetryAt: due, ExpireAt: p.ExpireAt, ContentType: p.ContentType,
@@ -197,7 +201,9 @@ func (r *jobRows) insert(ctx context.Context, tx *store.Tx) error {
 }
 
 var (
-	insertedJobColumns = []string{"id", "endpoint_id", "status", "attempt_count", "attempt_budget", "max_attempts",
-		"due_at", "expire_at", "payload_size", "created_at", "updated_at"}
+	insertedJobColumns = []string{
+		"id", "endpoint_id", "status", "attempt_count", "attempt_budget", "max_attempts",
+		"due_at", "expire_at", "payload_size", "created_at", "updated_at",
+	}
 	insertedPayloadColumns = []string{"job_id", "endpoint_id", "owner_id", "document_id", "content_type", "salt", "hash", "body"}
 )

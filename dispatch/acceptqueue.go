@@ -3,6 +3,8 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -162,14 +164,21 @@ func (d *Dispatcher) acceptEach(ctx context.Context, batch []*acceptance, err er
 	}
 }
 
-// acceptAll runs one transaction for a batch and sets each one's result.
-func (d *Dispatcher) acceptAll(ctx context.Context, batch []*acceptance) error {
+// acceptAll runs one transaction for a batch and sets each one's result. A panic, which is a bug about
+// one of them, is an error like another: the rest are not to suffer from it, nor who leads the batch.
+func (d *Dispatcher) acceptAll(ctx context.Context, batch []*acceptance) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("accept jobs: panic: %v", p)
+			d.o.Logger.Error("accepting jobs panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
 	results := make([]acceptResult, len(batch))
 	ids := make([]string, len(batch))
 	for i, a := range batch {
 		ids[i] = a.job.EndpointID
 	}
-	err := d.log.Change(ctx, audit.Itself("accept"), func(tx *store.Tx) ([]audit.Event, error) {
+	err = d.log.Change(ctx, audit.Itself("accept"), func(tx *store.Tx) ([]audit.Event, error) {
 		now, err := tx.Now(ctx)
 		if err != nil {
 			return nil, err

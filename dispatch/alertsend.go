@@ -84,12 +84,12 @@ func (a *Alerts) send(ctx context.Context) error {
 		return nil
 	}
 	r.tries++
+	ctx = context.WithoutCancel(ctx) // what was begun is finished and stored, though the server is ending
 	return a.sent(ctx, r, a.post(ctx, r.message))
 }
 
-// sent stores how a try ended. What has happened is stored although the server is ending.
+// sent stores how a try ended.
 func (a *Alerts) sent(ctx context.Context, r raised, failure error) error {
-	ctx = context.WithoutCancel(ctx)
 	return a.log.Change(ctx, audit.Itself("alerts"), func(tx *store.Tx) ([]audit.Event, error) {
 		now, err := tx.Now(ctx)
 		if err != nil {

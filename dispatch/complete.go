@@ -73,8 +73,10 @@ func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, 
 			}
 		case late[i]:
 			outcome = Late
-			events = append(events, audit.Event{Action: "dispatch.attempt.late", Entity: "DispatchJob", EntityID: dl.jobID,
-				Outcome: audit.Failure, Details: map[string]any{"attempt": dl.number, "statusCode": dl.answer.Status}})
+			events = append(events, audit.Event{
+				Action: "dispatch.attempt.late", Entity: "DispatchJob", EntityID: dl.jobID,
+				Outcome: audit.Failure, Details: map[string]any{"attempt": dl.number, "statusCode": dl.answer.Status},
+			})
 		default:
 			continue // stored before, by a transaction whose outcome did not reach us
 		}
@@ -158,7 +160,7 @@ func (d *Dispatcher) verdict(dl *delivery) Verdict {
 		return Verdict{Status: Retrying, After: dl.again}
 	}
 	return decide(dl.answer, dl.tried, dl.left, d.o.Backoff, func(limit time.Duration) time.Duration {
-		return rand.N(max(limit, 1))
+		return rand.N(max(limit, 1)) //nolint:gosec // spreads retries, guards nothing
 	})
 }
 
@@ -195,8 +197,10 @@ func (d *Dispatcher) attemptRow(dl *delivery, outcome Outcome) ([]any, error) {
 		}
 		answer = box
 	}
-	return []any{dl.jobID, dl.number, string(outcome), dl.startedAt.UnixMicro(), dl.endedAt.UnixMicro(), code,
-		store.Text(dl.problem()), answer, d.log.Writer()}, nil
+	return []any{
+		dl.jobID, dl.number, string(outcome), dl.startedAt.UnixMicro(), dl.endedAt.UnixMicro(), code,
+		store.Text(dl.problem()), answer, d.log.Writer(),
+	}, nil
 }
 
 // unknownLate tells which of the attempts without a lease are not stored yet.
@@ -220,8 +224,10 @@ func (d *Dispatcher) unknownLate(ctx context.Context, tx *store.Tx, ended []*del
 }
 
 func completedEvent(dl *delivery, v Verdict) audit.Event {
-	e := audit.Event{Entity: "DispatchJob", EntityID: dl.jobID, Outcome: audit.Failure,
-		Details: map[string]any{"attempt": dl.number, "endpointId": dl.target.id}}
+	e := audit.Event{
+		Entity: "DispatchJob", EntityID: dl.jobID, Outcome: audit.Failure,
+		Details: map[string]any{"attempt": dl.number, "endpointId": dl.target.id},
+	}
 	if dl.answer.Status != 0 {
 		e.Details["statusCode"] = dl.answer.Status
 	} else {
@@ -241,13 +247,17 @@ func completedEvent(dl *delivery, v Verdict) audit.Event {
 
 // interruptedEvent tells of an attempt whose end nobody knows; node is the server that made it.
 func interruptedEvent(jobID string, attempt int, node string) audit.Event {
-	return audit.Event{Action: "dispatch.attempt.interrupted", Entity: "DispatchJob", EntityID: jobID,
-		Outcome: audit.Failure, Details: map[string]any{"attempt": attempt, "node": node}}
+	return audit.Event{
+		Action: "dispatch.attempt.interrupted", Entity: "DispatchJob", EntityID: jobID,
+		Outcome: audit.Failure, Details: map[string]any{"attempt": attempt, "node": node},
+	}
 }
 
 func deadEvent(jobID string, reason Reason, why string) audit.Event {
-	e := audit.Event{Action: "dispatch.job.dead_lettered", Entity: "DispatchJob", EntityID: jobID,
-		Details: map[string]any{"reason": string(reason)}}
+	e := audit.Event{
+		Action: "dispatch.job.dead_lettered", Entity: "DispatchJob", EntityID: jobID,
+		Details: map[string]any{"reason": string(reason)},
+	}
 	if why != "" {
 		e.Details["why"] = why
 	}

@@ -53,13 +53,21 @@ func TestDecide(t *testing.T) {
 
 func TestParseRetryAfter(t *testing.T) {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	const longest = math.MaxInt64 / time.Second * time.Second // which decide cuts to a day
+	const longest = time.Duration(math.MaxInt64/int64(time.Second)) * time.Second // which decide cuts to a day
 	for _, tt := range []struct {
 		value string
 		want  time.Duration
 	}{
-		{"", 0}, {"0", 0}, {"120", 2 * time.Minute}, {"-5", 0}, {"soon", 0}, {"1.5", 0}, {"+60", time.Minute},
-		{"99999999999999", longest}, {"99999999999999999999", longest}, {"-99999999999999999999", 0},
+		{"", 0},
+		{"0", 0},
+		{"120", 2 * time.Minute},
+		{"-5", 0},
+		{"soon", 0},
+		{"1.5", 0},
+		{"+60", time.Minute},
+		{"99999999999999", longest},
+		{"99999999999999999999", longest},
+		{"-99999999999999999999", 0},
 		{now.Add(time.Hour).Format(http.TimeFormat), time.Hour},
 		{now.Add(-time.Hour).Format(http.TimeFormat), 0},
 		{now.AddDate(90, 0, 0).Format(http.TimeFormat), now.AddDate(90, 0, 0).Sub(now)},
@@ -112,8 +120,10 @@ func TestCheckURL(t *testing.T) {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "example.com", "ftp://example.com", "https://", "https:///x", "https://u:p@example.com",
-		"https://example.com/#x", "javascript:alert(1)", "https:example.com", "http://a b/", "https://example.com/" + string(make([]byte, 3000))} {
+	for _, bad := range []string{
+		"", "example.com", "ftp://example.com", "https://", "https:///x", "https://u:p@example.com",
+		"https://example.com/#x", "javascript:alert(1)", "https:example.com", "http://a b/", "https://example.com/" + string(make([]byte, 3000)),
+	} {
 		if err := checkURL(bad); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %v", bad, err)
 		}

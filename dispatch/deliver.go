@@ -163,12 +163,13 @@ func plain(err error, timeout time.Duration) error {
 		return fmt.Errorf("no answer within %s", timeout)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return errors.New("the connection was refused")
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the connection was closed before an answer")
 	case isDNS && dns.IsNotFound:
 		return fmt.Errorf("the host %s is not known", dns.Name)
 	}
-	return err
+	return errors.New(strings.TrimPrefix(err.Error(), "net/http: HTTP/1.x transport connection broken: "))
 }
 
 // oneLine makes a text that may quote a receiver one plain line: no control or formatting characters,

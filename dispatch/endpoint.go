@@ -157,8 +157,10 @@ func (d *Dispatcher) CreateEndpoint(ctx context.Context, by audit.Principal, n N
 			return nil, fmt.Errorf("create an endpoint: %w", err)
 		}
 		e, err = readEndpoint(ctx, tx, id)
-		return []audit.Event{{Action: "dispatch.endpoint.created", Entity: "DispatchEndpoint", EntityID: id,
-			Details: map[string]any{"name": n.Name, "host": hostOf(n.URL)}}}, err
+		return []audit.Event{{
+			Action: "dispatch.endpoint.created", Entity: "DispatchEndpoint", EntityID: id,
+			Details: map[string]any{"name": n.Name, "host": hostOf(n.URL)},
+		}}, err
 	})
 	if err != nil {
 		return Endpoint{}, "", err
@@ -372,7 +374,9 @@ func (d *Dispatcher) DeleteEndpoint(ctx context.Context, by audit.Principal, id 
 			 where id = $1`, id, now.UnixMicro(), originOf(e.URL)); err != nil {
 			return nil, fmt.Errorf("delete endpoint %s: %w", id, err)
 		}
-		return []audit.Event{{Action: "dispatch.endpoint.deleted", Entity: "DispatchEndpoint", EntityID: id,
-			Details: map[string]any{"name": e.Name, "host": hostOf(e.URL)}}}, nil
+		return []audit.Event{{
+			Action: "dispatch.endpoint.deleted", Entity: "DispatchEndpoint", EntityID: id,
+			Details: map[string]any{"name": e.Name, "host": hostOf(e.URL)},
+		}}, nil
 	})
 }

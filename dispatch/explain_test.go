@@ -151,15 +151,26 @@ func statements(st *store.Store, b bigTables) []planned {
 		complete = append(complete, b.last, fmt.Sprintf("token-%d", i%8), "DISPATCHED", nil, nil, now, nil, nil, 0)
 	}
 	list := []planned{
-		{"endpoints with due work", candidatesText(0, lock(" of e")), []any{16, "", lastID, now, maxEndpoints},
-			[]string{"dispatch_job_due", "dispatch_job_leased"}, false},
-		{"the same, but for some", candidatesText(16, lock(" of e")), append([]any{16, b.endpoints[10], lastID, now, maxEndpoints}, ids(16)...),
-			[]string{"dispatch_job_due", "dispatch_job_leased"}, false},
+		{
+			"endpoints with due work", candidatesText(0, lock(" of e")),
+			[]any{16, "", lastID, now, maxEndpoints},
+			[]string{"dispatch_job_due", "dispatch_job_leased"},
+			false,
+		},
+		{
+			"the same, but for some", candidatesText(16, lock(" of e")), append([]any{16, b.endpoints[10], lastID, now, maxEndpoints}, ids(16)...),
+			[]string{"dispatch_job_due", "dispatch_job_leased"},
+			false,
+		},
 		{"leases of endpoints", countText(32), ids(32), []string{"dispatch_job_leased"}, true},
 		{"claim", leaseText(32, lock("")), lease, []string{"dispatch_job_due", "key of dispatch_job"}, false},
 		{"complete", completeText(64), complete, []string{"key of dispatch_job"}, false},
-		{"dead servers' leases", takeBackText(`lease_node in (select incarnation from node where seen_at < $1)`) + lock(""), []any{now},
-			[]string{"dispatch_job_leased"}, false},
+		{
+			"dead servers' leases", takeBackText(`lease_node in (select incarnation from node where seen_at < $1)`) + lock(""),
+			[]any{now},
+			[]string{"dispatch_job_leased"},
+			false,
+		},
 		{"overdue leases", takeBackText(overdue) + lock(""), []any{now}, []string{"dispatch_job_leased"}, false},
 		{"own leases", ownLeases, []any{"node-0"}, []string{"dispatch_job_leased"}, false},
 		{"retry-due: endpoints", dueEndpointsText, []any{now}, []string{"dispatch_job_due"}, false},
@@ -260,10 +271,22 @@ func TestListsOfManyJobs(t *testing.T) {
 		write(t, st, `analyze`)
 		d := newDispatcher(t, st, fast())
 		for _, f := range []JobFilter{
-			{}, {EndpointID: b.endpoints[7]}, {OwnerID: "user-3"}, {Status: Pending}, {Status: Retrying}, {Status: Dispatched},
-			{Status: DeadLetter}, {Status: InFlight}, {Status: DeadLetter, EndpointID: b.endpoints[7]},
-			{Status: Dispatched, OwnerID: "user-3", To: b.first.Add(time.Hour)}, {From: b.first.Add(time.Hour), To: b.first.Add(time.Hour + 50*time.Second)},
-			{Q: b.last[:8]}, {Q: b.last[:13]}, {Q: b.last}, {Q: "00000000-0000-7aaa-8000"}, {Q: "00000000-0000-7aaa-8000", Status: DeadLetter, OwnerID: "user-3"},
+			{},
+			{EndpointID: b.endpoints[7]},
+			{OwnerID: "user-3"},
+			{Status: Pending},
+			{Status: Retrying},
+			{Status: Dispatched},
+			{Status: DeadLetter},
+			{Status: InFlight},
+			{Status: DeadLetter, EndpointID: b.endpoints[7]},
+			{Status: Dispatched, OwnerID: "user-3", To: b.first.Add(time.Hour)},
+			{From: b.first.Add(time.Hour), To: b.first.Add(time.Hour + 50*time.Second)},
+			{Q: b.last[:8]},
+			{Q: b.last[:13]},
+			{Q: b.last},
+			{Q: "00000000-0000-7aaa-8000"},
+			{Q: "00000000-0000-7aaa-8000", Status: DeadLetter, OwnerID: "user-3"},
 		} {
 			started := time.Now()
 			list, err := d.List(t.Context(), audit.Principal{Kind: audit.User, Role: audit.Auditor}, f, store.Page{Limit: 30})

@@ -24,8 +24,10 @@ var admin = audit.Principal{Kind: audit.User, UserID: "admin-1", Role: audit.Adm
 
 // fast are options under which a test need not wait for retries.
 func fast() Options {
-	return Options{MaxAttempts: 3, Backoff: 10 * time.Millisecond, Timeout: 2 * time.Second, Concurrency: 64,
-		EndpointConcurrency: 8, AllowPrivateNetworks: true, Logger: slog.New(slog.DiscardHandler)}
+	return Options{
+		MaxAttempts: 3, Backoff: 10 * time.Millisecond, Timeout: 2 * time.Second, Concurrency: 64,
+		EndpointConcurrency: 8, AllowPrivateNetworks: true, Logger: slog.New(slog.DiscardHandler),
+	}
 }
 
 var testSecrets = func() rotation.Secrets {

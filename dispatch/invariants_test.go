@@ -105,6 +105,7 @@ type world struct {
 	live    []*Dispatcher
 	frozen  []*Dispatcher
 	paths   map[string]string // by endpoint
+	caps    map[string]int    // by endpoint
 	ids     []string          // of endpoints
 	jobs    []string
 	before  map[string]jobRow
@@ -124,20 +125,22 @@ func newWorld(rt *rapid.T, t *testing.T, st *store.Store, rc *scripted) *world {
 	for _, table := range []string{"dispatch_attempt", "dispatch_payload", "dispatch_job", "dispatch_endpoint", "node", `"AuditLog"`, "audit_pending"} {
 		write(t, st, `delete from `+table)
 	}
-	w := &world{t: t, st: st, rc: rc, paths: map[string]string{}, budget: map[string]int{}, touched: map[string]bool{}, before: map[string]jobRow{}}
+	w := &world{t: t, st: st, rc: rc, paths: map[string]string{}, caps: map[string]int{}, budget: map[string]int{}, touched: map[string]bool{}, before: map[string]jobRow{}}
 	w.start()
 	if st.Dialect() == store.Postgres {
 		w.start()
 	}
 	for i := range rapid.IntRange(1, 3).Draw(rt, "endpoints") {
 		path := fmt.Sprintf("/%d", i)
-		e, _, err := w.live[0].CreateEndpoint(context.Background(), admin, NewEndpoint{Name: "receiver", URL: rc.URL + path,
-			Concurrency: rapid.IntRange(1, 3).Draw(rt, "concurrency"), MaxAttempts: rapid.IntRange(1, 3).Draw(rt, "max attempts")})
+		e, _, err := w.live[0].CreateEndpoint(context.Background(), admin, NewEndpoint{
+			Name: "receiver", URL: rc.URL + path,
+			Concurrency: rapid.IntRange(1, 4).Draw(rt, "concurrency"), MaxAttempts: rapid.IntRange(1, 3).Draw(rt, "max attempts"),
+		})
 		if err != nil {
 			rt.Fatal(err)
 		}
 		w.ids = append(w.ids, e.ID)
-		w.paths[e.ID] = path
+		w.paths[e.ID], w.caps[e.ID] = path, e.Concurrency
 		rc.answer[path] = http.StatusOK
 	}
 	return w
@@ -395,8 +398,8 @@ func (w *world) hold(rt *rapid.T) {
 		rt.Fatalf("%d jobs were accepted, and there are %d", len(w.jobs), len(now))
 	}
 	for endpoint, n := range leases {
-		if n > 3 {
-			rt.Fatalf("endpoint %s has %d leases", endpoint, n)
+		if n > w.caps[endpoint] {
+			rt.Fatalf("endpoint %s has %d leases, and its cap is %d", endpoint, n, w.caps[endpoint])
 		}
 	}
 	w.rc.mu.Lock()

@@ -63,10 +63,12 @@ const jobColumns = `j.id, j.endpoint_id, p.document_id, p.owner_id, j.status, j.
 
 // fields are where a row of jobColumns goes.
 func (j *Job) fields() []any {
-	return []any{&j.ID, &j.EndpointID, store.String(&j.DocumentID), store.String(&j.OwnerID), &j.Status,
+	return []any{
+		&j.ID, &j.EndpointID, store.String(&j.DocumentID), store.String(&j.OwnerID), &j.Status,
 		&j.AttemptCount, &j.MaxAttempts, store.Time(&j.NextRetryAt), store.Time(&j.ExpireAt),
 		store.Time(&j.DispatchedAt), store.Time(&j.DeadLetteredAt), store.String((*string)(&j.DeadLetterReason)),
-		store.String(&j.LastError), &j.ContentType, &j.PayloadBytes, store.Time(&j.CreatedAt), store.Time(&j.UpdatedAt)}
+		store.String(&j.LastError), &j.ContentType, &j.PayloadBytes, store.Time(&j.CreatedAt), store.Time(&j.UpdatedAt),
+	}
 }
 
 // normal makes what an operator set to "at once" read as such: the row's own time of change.

@@ -191,7 +191,8 @@ func (d *Dispatcher) RetryDue(ctx context.Context, by audit.Principal, limit int
 			}
 		}
 		return []audit.Event{{Action: "dispatch.retry_due.requested", Entity: "DispatchJob", Details: map[string]any{
-			"limit": limit, "includeWaiting": includeWaiting, "jobIds": slices.Sorted(maps.Keys(before))}}}, nil
+			"limit": limit, "includeWaiting": includeWaiting, "jobIds": slices.Sorted(maps.Keys(before)),
+		}}}, nil
 	})
 	if err != nil {
 		return nil, err

@@ -386,8 +386,8 @@ func TestEndpoints(t *testing.T) {
 			t.Errorf("no change: %v", err)
 		}
 		for field, c := range map[string]EndpointChange{
-			"name": {Name: ptr("")}, "url": {URL: ptr("nowhere")}, "concurrency": {Concurrency: ptr(MaxConcurrency + 1)},
-			"timeout": {TimeoutSeconds: ptr(MaxTimeoutSeconds + 1)}, "attempts": {MaxAttempts: ptr(-1)},
+			"name": {Name: new("")}, "url": {URL: new("nowhere")}, "concurrency": {Concurrency: new(MaxConcurrency + 1)},
+			"timeout": {TimeoutSeconds: new(MaxTimeoutSeconds + 1)}, "attempts": {MaxAttempts: new(-1)},
 		} {
 			if _, err := d.ChangeEndpoint(t.Context(), admin, e.ID, c); !fault.Is(err, fault.Invalid) {
 				t.Errorf("a bad %s: %v", field, err)
@@ -421,5 +421,3 @@ func TestEndpoints(t *testing.T) {
 		}
 	})
 }
-
-func ptr[T any](v T) *T { return &v }

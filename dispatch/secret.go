@@ -86,8 +86,10 @@ func (d *Dispatcher) RotateSecret(ctx context.Context, by audit.Principal, id st
 			return nil, fmt.Errorf("rotate the secret of endpoint %s: %w", id, err)
 		}
 		e, err = readEndpoint(ctx, tx, id)
-		return []audit.Event{{Action: "dispatch.endpoint.secret_rotated", Entity: "DispatchEndpoint", EntityID: id,
-			Details: map[string]any{"overlapHours": overlap.Hours()}}}, err
+		return []audit.Event{{
+			Action: "dispatch.endpoint.secret_rotated", Entity: "DispatchEndpoint", EntityID: id,
+			Details: map[string]any{"overlapHours": overlap.Hours()},
+		}}, err
 	})
 	d.Wake()
 	if err != nil {

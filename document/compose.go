@@ -52,7 +52,7 @@ func (d *Documents) Compose(ctx context.Context, by audit.Principal, id string, 
 	}
 	text := Text{Title: base.Text.Title, Content: got.Text}
 	var doc Document
-	var late error
+	var late *fault.Error
 	err = d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
 		var err error
 		if doc, err = lock(ctx, tx, id); err != nil {
@@ -62,18 +62,16 @@ func (d *Documents) Compose(ctx context.Context, by audit.Principal, id string, 
 		if err := insertTrace(ctx, tx, by, base, got.Trace, late == nil); err != nil {
 			return nil, err
 		}
-		if late != nil {
-			e := traced(actComposed, base, got.Trace)
-			e.Outcome, e.Details["currentRevision"] = audit.Failure, doc.Revision
-			return []audit.Event{e}, nil
-		}
-		if doc.Text != text {
+		if late == nil && doc.Text != text {
 			if err := revise(ctx, tx, &doc, text); err != nil {
 				return nil, err
 			}
 		}
 		e := traced(actComposed, doc, got.Trace)
 		e.Details["baseRevision"], e.Details["contentBytes"] = base.Revision, len(text.Content)
+		if late != nil {
+			e.Outcome = audit.Failure
+		}
 		return []audit.Event{e}, nil
 	})
 	switch {
@@ -90,8 +88,11 @@ func (d *Documents) Compose(ctx context.Context, by audit.Principal, id string, 
 
 const actComposed = "document.composed"
 
+// Whatever AI answers fits into a document: it is UTF-8 without NUL, and not longer than this.
+const _ = uint(MaxContent - assist.MaxAnswer)
+
 // tooLate tells whether a document has gone on since it was read, and then gives back what was written.
-func tooLate(base, doc Document, got assist.Composed) error {
+func tooLate(base, doc Document, got assist.Composed) *fault.Error {
 	var late *fault.Error
 	switch {
 	case doc.Final():

@@ -158,8 +158,10 @@ func TestWhoReads(t *testing.T) {
 			_, err := d.Get(ctx, by, store.NewID())
 			wantFault(t, err, fault.NotFound)
 		}
-		want := []string{"document.created SUCCESS", "document.read_by_admin SUCCESS", "document.read_by_admin SUCCESS",
-			"document.refused DENIED", "document.refused DENIED"}
+		want := []string{
+			"document.created SUCCESS", "document.read_by_admin SUCCESS", "document.read_by_admin SUCCESS",
+			"document.refused DENIED", "document.refused DENIED",
+		}
 		if got := d.events(t, doc.ID); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("events %v, want %v", got, want)
 		}

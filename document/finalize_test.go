@@ -346,8 +346,10 @@ func TestDispatchNamesWhoHasIt(t *testing.T) {
 func dump(t *testing.T, st *store.Store, tables ...string) string {
 	t.Helper()
 	if len(tables) == 0 {
-		tables = []string{"document", "document_revision", "document_seal", "document_dispatch",
-			"dispatch_job", "dispatch_payload", "idempotency", `"AuditLog"`, "audit_pending"}
+		tables = []string{
+			"document", "document_revision", "document_seal", "document_dispatch",
+			"dispatch_job", "dispatch_payload", "idempotency", `"AuditLog"`, "audit_pending",
+		}
 	}
 	var b strings.Builder
 	for _, table := range tables {

@@ -28,8 +28,10 @@ func selectDocument(content string) string {
 
 // columns are where the columns of selectDocument go.
 func (d *Document) columns() []any {
-	return []any{&d.ID, &d.AuthorID, &d.Revision, store.Time(&d.CreatedAt), store.Time(&d.FinalizedAt),
-		store.Time(&d.RevisedAt), &d.Text.Title, &d.Text.Content, store.String(&d.ContentHash)}
+	return []any{
+		&d.ID, &d.AuthorID, &d.Revision, store.Time(&d.CreatedAt), store.Time(&d.FinalizedAt),
+		store.Time(&d.RevisedAt), &d.Text.Title, &d.Text.Content, store.String(&d.ContentHash),
+	}
 }
 
 // read gives a document, whoever asks. fault.NotFound.

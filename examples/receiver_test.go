@@ -40,7 +40,7 @@ func startReceiver(t *testing.T) receiver {
 		t.Fatal("the example needs python3, which every Debian has (apt-get install python3)")
 	}
 	db := filepath.Join(t.TempDir(), "inbox.db")
-	cmd := exec.Command(python, "receiver.py", "--port", "0", "--db", db) //nolint:gosec // our own example
+	cmd := exec.Command(python, "receiver.py", "--port", "0", "--db", db)
 	cmd.Env = append(os.Environ(), "SEALPOST_SECRET="+secret, "PYTHONDONTWRITEBYTECODE=1")
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -237,8 +237,10 @@ func TestReceiverRefuses(t *testing.T) {
 // The length decides, before a byte of the body is read.
 func TestReceiverRefusesALength(t *testing.T) {
 	r := startReceiver(t)
-	for _, length := range []string{"Content-Length: 8388609", "Content-Length: -1", "Content-Length: 1e3", "X-None: 1",
-		"Content-Length: " + strings.Repeat("9", 5000)} {
+	for _, length := range []string{
+		"Content-Length: 8388609", "Content-Length: -1", "Content-Length: 1e3", "X-None: 1",
+		"Content-Length: " + strings.Repeat("9", 5000),
+	} {
 		conn, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(r.url, "http:"), "/"))
 		if err != nil {
 			t.Fatal(err)

@@ -81,7 +81,10 @@ func (k Key) LogValue() slog.Value { return slog.StringValue("key " + k.ID) }
 // Ring is a secret in use and the one before it. It can be replaced while it is used.
 type Ring struct{ state atomic.Pointer[ringState] }
 
-type ringState struct{ current, previous *Key }
+type ringState struct {
+	current, previous *Key
+	until             time.Time // the end of the previous key's window; zero: it has none
+}
 
 // NewRing makes a ring; previous may be nil.
 func NewRing(current, previous *Key) *Ring {
@@ -91,7 +94,7 @@ func NewRing(current, previous *Key) *Ring {
 }
 
 // Replace puts other keys in the ring.
-func (r *Ring) Replace(current, previous *Key) { r.state.Store(&ringState{current, previous}) }
+func (r *Ring) Replace(current, previous *Key) { r.state.Store(&ringState{current: current, previous: previous}) }
 
 // Current is the key that signs and encrypts.
 func (r *Ring) Current() *Key { return r.state.Load().current }

@@ -183,7 +183,7 @@ func TestDerivedKeysNeverChange(t *testing.T) {
 	for name := range want {
 		t.Errorf("%s is gone: what it protects can no longer be read", name)
 	}
-	if &key.Derive(keys.JobPayload)[0] != &key.Derive(keys.JobPayload)[0] {
+	if first, second := key.Derive(keys.JobPayload), key.Derive(keys.JobPayload); &first[0] != &second[0] {
 		t.Error("a derived key is derived each time")
 	}
 	if bytes.Equal(key.Derive(keys.JobPayload), keys.NewKey(keys.NewID(), secret(8)).Derive(keys.JobPayload)) {
@@ -251,8 +251,10 @@ func TestKeysAreNeverPrinted(t *testing.T) {
 	text := out.String()
 	for _, b := range [][]byte{words, derived} {
 		numbers := strings.Trim(fmt.Sprint(b[:6]), "[]")
-		for _, form := range []string{string(b), hex.EncodeToString(b[:6]), strings.ToUpper(hex.EncodeToString(b[:6])),
-			base64.StdEncoding.EncodeToString(b)[:8], numbers, strings.ReplaceAll(numbers, " ", ", "), fmt.Sprintf("%#v", b)[7:40]} {
+		for _, form := range []string{
+			string(b), hex.EncodeToString(b[:6]), strings.ToUpper(hex.EncodeToString(b[:6])),
+			base64.StdEncoding.EncodeToString(b)[:8], numbers, strings.ReplaceAll(numbers, " ", ", "), fmt.Sprintf("%#v", b)[7:40],
+		} {
 			if strings.Contains(text, form) {
 				t.Errorf("a secret is printed as %q", form)
 			}

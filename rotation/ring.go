@@ -131,9 +131,12 @@ func register(ctx context.Context, log *audit.Log, fingerprintKey []byte, s Secr
 		key    *keys.Key
 	}
 	versions := []*version{
-		{name: "JWT_SECRET", secret: s.JWT}, {name: "JWT_SECRET", secret: s.JWTPrevious},
-		{name: "DATA_ENCRYPTION_KEY", secret: s.Data}, {name: "DATA_ENCRYPTION_KEY", secret: s.DataPrevious},
-		{name: "AUDIT_SIGNING_KEY", secret: s.Audit}, {name: "AUDIT_SIGNING_KEY", secret: s.AuditPrevious},
+		{name: "JWT_SECRET", secret: s.JWT},
+		{name: "JWT_SECRET", secret: s.JWTPrevious},
+		{name: "DATA_ENCRYPTION_KEY", secret: s.Data},
+		{name: "DATA_ENCRYPTION_KEY", secret: s.DataPrevious},
+		{name: "AUDIT_SIGNING_KEY", secret: s.Audit},
+		{name: "AUDIT_SIGNING_KEY", secret: s.AuditPrevious},
 	}
 	var fresh []*version
 	err := log.Store().Read(ctx, func(tx *store.Tx) error {

@@ -83,3 +83,10 @@ func Positional(query string, args ...any) (text string, values []any, err error
 	values, err = p.values(args)
 	return p.text, values, err
 }
+
+// Running tells how many runs of a Gather there are.
+func (g *Gather[K, V]) Running() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running
+}

@@ -47,7 +47,7 @@ func (g *Gather[K, V]) Get(ctx context.Context, key K) (value V, found bool, err
 	for {
 		select {
 		case <-a.done:
-			return a.value, a.found, a.err
+			return g.answered(a)
 		case <-a.lead:
 			g.readBatch(ctx)
 			<-a.done
@@ -57,9 +57,22 @@ func (g *Gather[K, V]) Get(ctx context.Context, key K) (value V, found bool, err
 				return value, false, ctx.Err()
 			}
 			<-a.done // a read for it has begun, and ends by itself
-			return a.value, a.found, a.err
+			return g.answered(a)
 		}
 	}
+}
+
+// answered gives the answer of an ask that has not led. Where it had the lead, and the other run has read
+// for it meanwhile, the lead goes on: it would be lost, and its run with it.
+func (g *Gather[K, V]) answered(a *ask[K, V]) (V, bool, error) {
+	select {
+	case <-a.lead:
+		g.mu.Lock()
+		g.handOn()
+		g.mu.Unlock()
+	default:
+	}
+	return a.value, a.found, a.err
 }
 
 // handOn gives the lead to the first who waits, or ends the run where nobody does. mu is held.

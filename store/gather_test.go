@@ -84,6 +84,9 @@ func TestGatherUnderCancellation(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if n := g.Running(); n != 0 {
+		t.Errorf("nobody asks any more, and %d runs are left: each is one that nobody can lead", n)
+	}
 }
 
 func TestGatherOutlivesAPanic(t *testing.T) {

@@ -18,16 +18,22 @@ func NewID() string {
 // NewTimedID makes an id and gives the time that is in it, to the microsecond: of two ids of one
 // process, the one that sorts later never has the earlier time, unless the clock was set back.
 func NewTimedID() (string, time.Time) {
-	var id uuid.UUID
-	_, _ = rand.Read(id[8:]) // never fails: crypto/rand ends the program instead
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the program instead
 	at := ticks.next(time.Now())
+	return formatID(at, random), at.time()
+}
+
+func formatID(at tick, random [8]byte) string {
+	var id uuid.UUID
 	for i := range 6 {
-		id[i] = byte(at >> (52 - 8*i))
+		id[i] = byte(at >> (52 - 8*i)) //nolint:gosec // the low eight bits are meant
 	}
-	id[6] = 0x70 | byte(at>>8)&0x0f // version
-	id[7] = byte(at)
+	id[6] = 0x70 | byte(at>>8)&0x0f //nolint:gosec // version, and the low four bits
+	id[7] = byte(at)                //nolint:gosec // the low eight bits are meant
+	copy(id[8:], random[:])
 	id[8] = 0x80 | id[8]&0x3f // variant
-	return id.String(), at.time()
+	return id.String()
 }
 
 // tick is a time as a UUIDv7 has it: the millisecond of the epoch, and in the lowest 12 bits the
@@ -37,6 +43,13 @@ type tick int64
 func tickOf(t time.Time) tick {
 	ns := t.UnixNano()
 	return tick((ns/1e6)<<12 | ((ns%1e6)<<12)/1e6)
+}
+
+// FirstID is the smallest id of a time's microsecond, so that a span of time is a range of ids. A time
+// that no id can have gives the first or the last of all.
+func FirstID(t time.Time) string {
+	us := min(max(t.UnixMicro(), 0), 1<<48*1000-1)
+	return formatID(tick((us/1000)<<12|((us%1000)<<12+999)/1000), [8]byte{}) // the first tick that is not before it
 }
 
 // time is the tick's microsecond.

@@ -116,3 +116,38 @@ func TestValidID(t *testing.T) {
 		}
 	}
 }
+
+func TestFirstID(t *testing.T) {
+	for _, tt := range []struct {
+		at   time.Time
+		want string
+	}{
+		{time.UnixMilli(0), "00000000-0000-7000-8000-000000000000"},
+		{time.Unix(0, 999), "00000000-0000-7000-8000-000000000000"},
+		{time.UnixMicro(1), "00000000-0000-7005-8000-000000000000"}, // 5 × 244 ns are the first not before it
+		{time.UnixMicro(999), "00000000-0000-7ffc-8000-000000000000"},
+		{time.UnixMilli(1), "00000000-0001-7000-8000-000000000000"},
+		{time.UnixMilli(0x0190163d8694), "0190163d-8694-7000-8000-000000000000"},
+		{time.Date(1815, 6, 18, 0, 0, 0, 0, time.UTC), "00000000-0000-7000-8000-000000000000"},
+		{time.UnixMilli(1<<48 - 1), "ffffffff-ffff-7000-8000-000000000000"},
+		{time.UnixMilli(1 << 48), "ffffffff-ffff-7ffc-8000-000000000000"},
+		{time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC), "ffffffff-ffff-7ffc-8000-000000000000"},
+	} {
+		if got := store.FirstID(tt.at); got != tt.want {
+			t.Errorf("FirstID(%v) = %s, want %s", tt.at, got, tt.want)
+		}
+	}
+	for range 5000 {
+		id, at := store.NewTimedID()
+		if first, next := store.FirstID(at), store.FirstID(at.Add(time.Microsecond)); id < first || id >= next {
+			t.Fatalf("%s of %v is not from %s to %s", id, at, first, next)
+		}
+	}
+	at := time.UnixMilli(0x0190163d8694)
+	for us := range 1000 { // every microsecond has ids of its own
+		first, next := store.FirstID(at.Add(time.Duration(us)*time.Microsecond)), store.FirstID(at.Add(time.Duration(us+1)*time.Microsecond))
+		if first >= next {
+			t.Fatalf("microsecond %d begins with %s, the next with %s", us, first, next)
+		}
+	}
+}

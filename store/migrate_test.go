@@ -29,7 +29,7 @@ func empty(t *testing.T, test func(t *testing.T, url string)) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close(context.Background())
+			defer conn.Close(context.Background()) //nolint:errcheck // the test is over
 			if _, err := conn.Exec(context.Background(), statement); err != nil {
 				t.Fatal(err)
 			}

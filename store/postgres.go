@@ -87,14 +87,14 @@ func (s *Store) writePostgres(caller context.Context, fn func(*Tx) error) error 
 			}
 			return err
 		}
-		pause := time.NewTimer(rand.N(time.Duration(try) * 5 * time.Millisecond))
+		pause := time.NewTimer(rand.N(time.Duration(try) * 5 * time.Millisecond)) //nolint:gosec // spreads retries, guards nothing
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
 			return err
 		}
-		caller = ctx // it has started
+		caller = ctx //nolint:fatcontext // it has started: from now on its caller cannot withdraw it
 	}
 }
 

@@ -128,12 +128,13 @@ func target(t []string, i int) string {
 	if i >= len(t) || !isName(t[i]) {
 		return "an unknown table"
 	}
-	name := t[i]
+	var name strings.Builder
+	name.WriteString(t[i])
 	for i+2 < len(t) && t[i+1] == "." {
-		name += "." + t[i+2]
+		name.WriteString("." + t[i+2])
 		i += 2
 	}
-	return name
+	return name.String()
 }
 
 func isName(token string) bool { return token[0] == '"' || isWordStart(token[0]) }

@@ -14,8 +14,9 @@ const maxArgs = 4096
 
 // Insert adds many rows to a table with few statements. Each row has a value for each column.
 //
-// On PostgreSQL a column of rows is one array (unnest.go). On SQLite the rows go in pieces whose sizes are powers of two, so that a table has about ten texts of its
-// insert, all of which stay prepared; texts of every length would be parsed anew each time.
+// On PostgreSQL a column of rows is one array (unnest.go). On SQLite the rows go in pieces whose sizes
+// are powers of two, so that a table has about ten texts of its insert, all of which stay prepared; texts
+// of every length would be parsed anew each time.
 func (tx *Tx) Insert(ctx context.Context, table string, columns []string, rows [][]any) error {
 	for _, row := range rows {
 		if len(row) != len(columns) {

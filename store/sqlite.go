@@ -92,7 +92,7 @@ func databaseFile(path string) (string, error) {
 
 // ownFile makes the file where it is missing, and lets nobody else read it.
 func ownFile(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator says which file
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func sqliteDSN(path, option string, pragmas ...string) string {
 // lockFile takes the advisory lock that keeps a second server from the same file. The kernel gives it
 // back when the process ends, however it ends.
 func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator says which file
 	if err != nil {
 		return nil, fmt.Errorf("open its lock: %w", err)
 	}

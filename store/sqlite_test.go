@@ -169,7 +169,7 @@ func TestABusyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // the test is over
 	theirs, err := db.Begin()
 	if err != nil {
 		t.Fatal(err)

@@ -101,7 +101,7 @@ func (tx *Tx) Each(ctx context.Context, fn func(scan func(...any) error) error, 
 // QueryRow runs a statement that answers with at most one row. Scan says sql.ErrNoRows (see NoRow)
 // where there is none.
 func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
-	rows, err := tx.Query(ctx, query, args...)
+	rows, err := tx.Query(ctx, query, args...) //nolint:rowserrcheck // Scan asks
 	return Row{rows: rows, err: err, tx: tx, ctx: tx.context(ctx)}
 }
 
@@ -165,20 +165,27 @@ func (tx *Tx) fail(ctx context.Context, err error) error {
 // storable refuses a text that PostgreSQL does not take. SQLite would, so the databases would differ.
 func storable(args []any) error {
 	for i, arg := range args {
-		text, ok := arg.(string)
-		if !ok {
-			v := reflect.ValueOf(arg)
-			if v.Kind() != reflect.String {
-				continue
+		ok := true
+		switch v := arg.(type) {
+		case string:
+			ok = isText(v)
+		case []*string: // of Insert
+			for _, s := range v {
+				ok = ok && (s == nil || isText(*s))
 			}
-			text = v.String()
+		default:
+			if named := reflect.ValueOf(arg); named.Kind() == reflect.String {
+				ok = isText(named.String())
+			}
 		}
-		if strings.IndexByte(text, 0) >= 0 || !utf8.ValidString(text) {
+		if !ok {
 			return fault.Wrap(fault.Invalid, fmt.Errorf("argument %d", i+1), "a text has a NUL or is not UTF-8, and cannot be stored")
 		}
 	}
 	return nil
 }
+
+func isText(s string) bool { return strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) }
 
 // Now is the database's clock, read once for each transaction, so that leases taken by several
 // servers are measured by one clock. On SQLite, with one server, that is this machine's.

@@ -112,7 +112,7 @@ func TestAFailedStatementEndsItsTransaction(t *testing.T) {
 			"Query": func(tx *store.Tx) error {
 				rows, err := tx.Query(ctx, `insert into t (id) values (1) returning id`)
 				if err == nil {
-					defer rows.Close()
+					defer rows.Close() //nolint:errcheck // the test is over
 					for rows.Next() {
 					}
 					err = rows.Err()

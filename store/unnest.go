@@ -29,7 +29,7 @@ func (tx *Tx) insertUnnest(ctx context.Context, table string, columns []string, 
 		}
 		arrays[i] = array
 	}
-	_, err = tx.Exec(ctx, tx.store.unnestText(table, columns, types), arrays...)
+	_, err = tx.Exec(ctx, unnestText(table, columns, types), arrays...)
 	return true, err
 }
 
@@ -57,22 +57,19 @@ func (tx *Tx) columnTypes(ctx context.Context, table string) (map[string]string,
 	return types, nil
 }
 
-func (s *Store) unnestText(table string, columns []string, types map[string]string) string {
-	key := insertKey{table, 0, strings.Join(columns, ",")}
+func unnestText(table string, columns []string, types map[string]string) string {
+	casts := make([]string, len(columns))
+	for i, name := range columns {
+		casts[i] = "cast($" + strconv.Itoa(i+1) + " as " + types[name] + "[])"
+	}
+	unnest := strings.Join(casts, ",")
+	key := insertKey{table, 0, strings.Join(columns, ",") + " " + unnest}
 	if text, ok := insertTexts.Load(key); ok {
 		return text.(string)
 	}
-	var b strings.Builder
-	b.WriteString("insert into " + table + " (" + key.shape + ") select * from unnest(")
-	for i, name := range columns {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString("cast($" + strconv.Itoa(i+1) + " as " + types[name] + "[])")
-	}
-	b.WriteByte(')')
-	insertTexts.Store(key, b.String())
-	return b.String()
+	text := "insert into " + table + " (" + strings.Join(columns, ",") + ") select * from unnest(" + unnest + ")"
+	insertTexts.Store(key, text)
+	return text
 }
 
 // arrayOf is one column of rows as an array of a type.

@@ -199,6 +199,12 @@ func TestTextThatCannotBeStored(t *testing.T) {
 			if !fault.Is(err, fault.Invalid) {
 				t.Errorf("%s: written with %v, want fault.Invalid", what, err)
 			}
+			for _, rows := range [][][]any{{{text}}, {{"good"}, {nil}, {text}}} {
+				err := st.Write(ctx, func(tx *store.Tx) error { return tx.Insert(ctx, "t", []string{"text"}, rows) })
+				if !fault.Is(err, fault.Invalid) {
+					t.Errorf("%s: %d rows inserted with %v, want fault.Invalid", what, len(rows), err)
+				}
+			}
 			err = st.Read(ctx, func(tx *store.Tx) error {
 				return tx.Each(ctx, func(func(...any) error) error { return nil }, `select 1 from t where text = $1`, text)
 			})

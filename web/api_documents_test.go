@@ -38,8 +38,10 @@ func TestDocuments(t *testing.T) {
 		a := s.Do(t, "POST", "/api/documents", author, fields{"title": "Minutes", "content": "# One <b>&\u2028"}).Want(t, 201)
 		id, _ := a.At("document.id").(string)
 		path := "/api/documents/" + id
-		for name, want := range (fields{"status": "DRAFT", "revision": 1.0, "title": "Minutes", "content": "# One <b>&\u2028",
-			"finalizedAt": nil, "contentHash": nil}) {
+		for name, want := range (fields{
+			"status": "DRAFT", "revision": 1.0, "title": "Minutes", "content": "# One <b>&\u2028",
+			"finalizedAt": nil, "contentHash": nil,
+		}) {
 			if got := a.At("document." + name); got != want {
 				t.Errorf("%s is %v, want %v", name, got, want)
 			}

@@ -57,9 +57,12 @@ func newProcess(t *testing.T, databaseURL string, env ...string) *process {
 	port := l.Addr().(*net.TCPAddr).Port
 	_ = l.Close()
 	p := &process{t: t, api: &client.Client{
-		URL: "http://127.0.0.1:" + strconv.Itoa(port), HTTP: &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}}}
-	p.env = append([]string{"NODE_ENV=development", "MFA_REQUIRED=false", "DATA_DIR=" + t.TempDir(), "DATABASE_URL=" + databaseURL,
-		"PORT=" + strconv.Itoa(port), "DISPATCH_BACKOFF_MS=100"}, env...)
+		URL: "http://127.0.0.1:" + strconv.Itoa(port), HTTP: &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second},
+	}}
+	p.env = append([]string{
+		"NODE_ENV=development", "MFA_REQUIRED=false", "DATA_DIR=" + t.TempDir(), "DATABASE_URL=" + databaseURL,
+		"PORT=" + strconv.Itoa(port), "DISPATCH_BACKOFF_MS=100",
+	}, env...)
 	t.Cleanup(func() {
 		p.kill()
 		p.api.HTTP.CloseIdleConnections()
@@ -176,7 +179,8 @@ func TestKilledUnderLoad(t *testing.T) {
 					for i := 0; ; i++ {
 						var answer one
 						err := p.api.Call(context.Background(), "POST", "/api/dispatch/jobs", map[string]any{
-							"endpointId": endpoints[i%3], "contentType": "application/json", "payload": map[string]int{"i": i}}, &answer)
+							"endpointId": endpoints[i%3], "contentType": "application/json", "payload": map[string]int{"i": i},
+						}, &answer)
 						if client.StatusOf(err) != 0 {
 							t.Errorf("round %d: %v", round, err)
 						}

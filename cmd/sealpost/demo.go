@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"sealpost/client"
@@ -174,16 +175,16 @@ Try it:
 }
 
 func joined(codes []string) string {
-	text := ""
+	var text strings.Builder
 	for i, c := range codes {
 		switch {
 		case i == 0:
 		case i%4 == 0:
-			text += "\n                 "
+			text.WriteString("\n                 ")
 		default:
-			text += " "
+			text.WriteString(" ")
 		}
-		text += c
+		text.WriteString(c)
 	}
-	return text
+	return text.String()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -338,8 +339,8 @@ func (d *demo) readRecord(ctx context.Context) error {
 		return err
 	}
 	var actions []string
-	for i := len(list.Events) - 1; i >= 0; i-- {
-		actions = append(actions, list.Events[i].Action)
+	for _, v := range slices.Backward(list.Events) {
+		actions = append(actions, v.Action)
 	}
 	text := strings.Join(actions, " → ")
 	for _, action := range []string{"dispatch.job.accepted", "dispatch.attempt.failed", "dispatch.job.dead_lettered", "dispatch.job.replayed", "dispatch.job.dispatched"} {

@@ -109,7 +109,7 @@ func TestSeenIDs(t *testing.T) {
 	if !s.add("0") {
 		t.Error("the first one is forgotten too soon")
 	}
-	if s.add("") || s.add("") {
+	if first, second := s.add(""), s.add(""); first || second {
 		t.Error("no id is no duplicate")
 	}
 	s.add("one more")

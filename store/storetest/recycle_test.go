@@ -19,7 +19,7 @@ func database(t *testing.T, statements ...string) (name string, events int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close(context.WithoutCancel(t.Context()))
+		defer conn.Close(context.WithoutCancel(t.Context())) //nolint:errcheck // the test is over
 		name = conn.Config().Database
 		if err := conn.QueryRow(t.Context(), `select (select count(*) from session) + (select count(*) from account) + (select count(*) from node)`).Scan(&events); err != nil {
 			t.Fatal(err)

@@ -103,7 +103,7 @@ var sqliteTemplate = sync.OnceValues(func() ([]byte, error) {
 	if err := st.Close(); err != nil { // the last connection brings the WAL into the file
 		return nil, err
 	}
-	return os.ReadFile(path) //nolint:gosec // our own path
+	return os.ReadFile(path)
 })
 
 // PostgresURL gives a migrated, empty database on the shared cluster until the test ends.

@@ -1,0 +1,78 @@
+package audit
+
+import (
+	"time"
+
+	"sealpost/store"
+)
+
+// What tests need of the inside.
+const (
+	MaxBody         = maxBody
+	MaxWord         = maxWord
+	MaxRefusalKinds = maxRefusalKinds
+	RefusalSpan     = refusalSpan
+	SweepEvery      = sweepEvery
+	OnceFor         = onceFor
+	ForgetPiece     = forgetPiece
+	MaxUndone       = maxUndone
+)
+
+// Bookkeeping is the closed list.
+func Bookkeeping() map[string]bool { return bookkeeping }
+
+// Word makes a text fit for a column.
+func Word(s string) string { return word(s) }
+
+// Undone gives the numbers that did not commit, and how many of them are not kept.
+func (l *Log) Undone() (numbers []uint64, lost uint64) {
+	l.undone.mu.Lock()
+	defer l.undone.mu.Unlock()
+	for _, s := range l.undone.spans {
+		for i := range s.n {
+			numbers = append(numbers, s.first+i)
+		}
+	}
+	return numbers, l.undone.lost
+}
+
+// Undo adds numbers that did not commit, and tells how many spans of them are kept.
+func (l *Log) Undo(first, n uint64) int {
+	l.undone.add(span{first, n})
+	return len(l.undone.spans)
+}
+
+// Counted tells how many numbers have been given out.
+func (l *Log) Counted() uint64 { return l.counter.Load() }
+
+// Kinds tells how many kinds of refusals are being counted.
+func (l *Log) Kinds() int {
+	l.refused.mu.Lock()
+	defer l.refused.mu.Unlock()
+	return len(l.refused.windows)
+}
+
+// Remembered gives what is remembered of the refusals that are being counted.
+func (l *Log) Remembered() (list []struct {
+	By    Principal
+	Event Event
+	Count int
+},
+) {
+	l.refused.mu.Lock()
+	defer l.refused.mu.Unlock()
+	for _, w := range l.refused.windows {
+		list = append(list, struct {
+			By    Principal
+			Event Event
+			Count int
+		}{w.by, w.event, w.count})
+	}
+	return list
+}
+
+// Fail makes the log's last failure as old as it is told.
+func (l *Log) Fail(err error, ago time.Duration) { l.failed.Store(&failure{time.Now().Add(-ago), err}) }
+
+// Query is the statement that finds a page of events.
+func (f Filter) Query(page store.Page) (string, []any) { return f.query(page) }

@@ -1,0 +1,134 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/audit"
+	"sealpost/rotation"
+	"sealpost/store"
+	"sealpost/store/storetest"
+)
+
+// Ten thousand attempts that fail, each in one of the ways there are, leave nothing behind: no goroutine,
+// no connection, no file.
+func TestFailuresLeaveNothingOpen(t *testing.T) {
+	attempts := 100 // of each of 100 jobs
+	if testing.Short() {
+		attempts = 10
+	}
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		files, goroutines := openFiles(t), runtime.NumGoroutine()
+		failMuch(t, url, 100, attempts)
+		eventually(t, func() bool { return openFiles(t) <= files && runtime.NumGoroutine() <= goroutines }, func() string {
+			stacks := make([]byte, 1<<20)
+			return fmt.Sprintf("%d files are open, before %d; %d goroutines, before %d:\n%s", openFiles(t), files,
+				runtime.NumGoroutine(), goroutines, stacks[:runtime.Stack(stacks, true)])
+		})
+	})
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func failMuch(t *testing.T, databaseURL string, jobs, attempts int) {
+	t.Helper()
+	st, err := store.Open(t.Context(), databaseURL, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	quiet := slog.New(slog.DiscardHandler)
+	log := audit.New(st, quiet)
+	defer log.Close(context.Background())
+	set, err := rotation.Load(t.Context(), log, testSecrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := fast()
+	o.MaxAttempts, o.Backoff, o.EndpointConcurrency = attempts, time.Microsecond, 32
+	d := New(log, set.Data, o)
+	defer d.transport.CloseIdleConnections()
+
+	answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/long":
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = w.Write(make([]byte, 64<<10)) // more than is read, so the connection cannot be used again
+		case "/broken":
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(http.StatusBadGateway)
+			_, _ = w.Write(make([]byte, 50))
+			panic(http.ErrAbortHandler)
+		case "/upgrade":
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"))
+				go func() { // until the other side closes it
+					defer conn.Close() //nolint:errcheck // it is over
+					_, _ = conn.Read(make([]byte, 1))
+				}()
+			}
+		case "/reset":
+			panic(http.ErrAbortHandler)
+		default:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer answers.Close()
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	secure.StartTLS()
+	defer secure.Close()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := "http://" + free.Addr().String()
+	_ = free.Close()
+
+	var endpoints []string
+	for _, url := range []string{answers.URL + "/busy", answers.URL + "/long", answers.URL + "/broken", answers.URL + "/upgrade",
+		answers.URL + "/reset", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1), refused} {
+		endpoints = append(endpoints, endpoint(t, d, url).ID)
+	}
+	for i := range jobs {
+		accept(t, d, endpoints[i%len(endpoints)], "x")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	eventually(t, func() bool {
+		return count(t, d, `select count(*) from dispatch_job where status <> 'DEAD_LETTER'`) == 0
+	}, func() string { return "not all jobs have failed" })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := count(t, d, `select count(*) from dispatch_attempt where outcome = 'FAILED'`); n != jobs*attempts {
+		t.Errorf("%d attempts have failed, want %d", n, jobs*attempts)
+	}
+	if d.load.held == nil || len(d.load.held) != 0 || d.sending != 0 || len(d.inFlight) != 0 || len(d.ended) != 0 {
+		t.Errorf("the dispatcher believes that it still sends: %d, %v", d.sending, d.load.held)
+	}
+}
