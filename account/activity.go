@@ -12,7 +12,7 @@ import (
 // Activity is who has come in since a time, by the audit log, and who is in now.
 type Activity struct {
 	SignIns       audit.Tally
-	FailedSignIns audit.Tally // a right password whose code is still to be asked for is none
+	FailedSignIns audit.Tally // a right password with which one is on the way, to a code or to enrollment, is none
 	Refreshes     audit.Tally
 	ReusedTokens  audit.Tally // refresh tokens that came back: each has ended a session
 	LiveSessions  audit.Tally // now
@@ -31,7 +31,7 @@ func (a *Accounts) Activity(ctx context.Context, since time.Time) (Activity, err
 	if err != nil {
 		return Activity{}, err
 	}
-	failed.N -= reasons[reasonNoFactor]
+	failed.N -= reasons[reasonNoFactor] + reasons[reasonEnrollment]
 	activity := Activity{
 		SignIns: events["auth.login.succeeded"], FailedSignIns: failed,
 		Refreshes: events["auth.refresh.succeeded"], ReusedTokens: events["auth.refresh.reused"],

@@ -53,13 +53,19 @@ func TestActivity(t *testing.T) {
 	})
 }
 
-// A password alone, where a code has still to be given, is on its way and has not failed.
+// Whoever has given the right password and is asked for a code, or to enroll, has not failed.
 func TestANotYetGivenCodeIsNoFailure(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		f := newFixture(t, st)
 		f.admin()
 		if _, err := f.Login(f.ctx(), from, Credentials{Email: adminEmail, Password: goodPassword}); err == nil {
 			t.Fatal("a password alone was enough")
+		}
+		admin := from
+		admin.Kind, admin.Role, admin.UserID, admin.AuthenticatedAt = audit.User, audit.Admin, "admin", f.clock.now()
+		must(f.Register(f.ctx(), admin, NewUser{Email: "bo@example.com", Name: "Bo", Password: otherPassword, Role: "AUTHOR"}))(t)
+		if _, err := f.Login(f.ctx(), from, Credentials{Email: "bo@example.com", Password: otherPassword}); err == nil {
+			t.Fatal("an account without a second factor came in")
 		}
 		if got := must(f.Activity(f.ctx(), time.Now().Add(-time.Minute)))(t); got.FailedSignIns.N != 0 || got.SignIns.N != 1 {
 			t.Errorf("%+v", got)

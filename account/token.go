@@ -20,6 +20,7 @@ type accessTokens struct {
 	issuer   string
 	audience string
 	parser   *jwt.Parser
+	now      func() time.Time
 }
 
 const (
@@ -28,7 +29,7 @@ const (
 )
 
 func newAccessTokens(ring *keys.Ring, issuer string, now func() time.Time) *accessTokens {
-	t := &accessTokens{ring: ring, issuer: issuer, audience: issuer + "/api"}
+	t := &accessTokens{ring: ring, issuer: issuer, audience: issuer + "/api", now: now}
 	t.parser = jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithStrictDecoding(),
 		jwt.WithIssuer(t.issuer), jwt.WithAudience(t.audience),
@@ -89,7 +90,7 @@ func notInToken(r rune) bool {
 // …) is not ours.
 func (t *accessTokens) keyOf(token *jwt.Token) (any, error) {
 	id, _ := token.Header["kid"].(string)
-	key := t.ring.Find(id)
+	key := t.ring.FindAt(id, t.now()) // the previous one only within its window
 	if key == nil || len(token.Header) != 3 || token.Header["typ"] != tokenType {
 		return nil, errNotOurToken
 	}

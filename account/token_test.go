@@ -72,6 +72,12 @@ func TestAccessTokenOfThePreviousKey(t *testing.T) {
 	if _, err := tokens.parse(text); err == nil {
 		t.Error("the old key verifies after its window")
 	}
+	for end, ok := range map[time.Time]bool{tokenTime.Add(time.Second): true, tokenTime: false, tokenTime.Add(-time.Second): false} {
+		ring.ReplaceUntil(next, old, end)
+		if _, err := tokens.parse(text); (err == nil) != ok {
+			t.Errorf("with a window until %s: %v", end, err)
+		}
+	}
 }
 
 func TestForgedAccessTokens(t *testing.T) {

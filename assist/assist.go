@@ -16,12 +16,10 @@
 package assist
 
 import (
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
-
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
 
 	"sealpost/config"
 	"sealpost/fault"
@@ -58,10 +56,10 @@ type Options struct {
 // Assistant asks a model. Any number of goroutines may use it.
 type Assistant struct {
 	o       Options
-	chat    openai.ChatCompletionService
 	key     atomic.Pointer[config.Secret]
 	slots   chan struct{}
-	dialect atomic.Int32 // the last one that the server has taken
+	grace   time.Duration // afterwards, or what a test says
+	dialect atomic.Int32  // the last one that the server has taken
 }
 
 // New makes an assistant. It connects to nothing.
@@ -78,15 +76,7 @@ func New(o Options) *Assistant {
 	if o.HTTPClient == nil {
 		o.HTTPClient = newHTTPClient()
 	}
-	a := &Assistant{o: o, slots: make(chan struct{}, o.Concurrency)}
-	// openai.NewClient would also take settings from the environment that config does not know of:
-	// another address, more headers. The service alone takes only what is said here.
-	a.chat = openai.NewChatCompletionService(
-		option.WithBaseURL(o.BaseURL),
-		option.WithHTTPClient(o.HTTPClient),
-		option.WithMaxRetries(0), // see call.go
-		option.WithHeader("User-Agent", "Sealpost"),
-	)
+	a := &Assistant{o: o, slots: make(chan struct{}, o.Concurrency), grace: afterwards}
 	a.UseKey(o.APIKey)
 	return a
 }
@@ -110,15 +100,16 @@ func (a *Assistant) Check() error {
 }
 
 // newHTTPClient makes the client for one server. As for dispatch, no proxy is taken from the
-// environment and no redirect is followed: the key goes where the configuration says, or nowhere.
+// environment and no redirect is followed: the key goes where the configuration says, or nowhere. A
+// call takes seconds, so each has a connection of its own: a handshake is nothing beside it, and a
+// connection that was kept may be dead, which is seen when it is too late to try again.
 func newHTTPClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:         dialer.DialContext,
+			DialContext:         (&net.Dialer{Timeout: connecting}).DialContext,
 			TLSHandshakeTimeout: connecting,
 			ForceAttemptHTTP2:   true,
-			MaxIdleConnsPerHost: DefaultConcurrency,
-			IdleConnTimeout:     90 * time.Second,
+			DisableKeepAlives:   true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

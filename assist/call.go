@@ -7,9 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
-	"github.com/openai/openai-go/v3/shared"
+	"github.com/openai/openai-go/v3/packages/ssestream"
 
 	"sealpost/config"
 	"sealpost/fault"
@@ -18,8 +16,7 @@ import (
 // ask makes one call. It gives the answer only where it came whole; the trace tells of what came.
 //
 // A call is made once. A request that failed may have been worked on and billed, and its author is
-// there and can decide to ask again; so the SDK's retries are off, also for 429, whose time to wait
-// is told. The one exception is a request whose form the server refuses with 400 or 422, for which
+// there and can decide to ask again, also after 429, whose time to wait is told. The one exception is a request whose form the server refuses with 400 or 422, for which
 // nothing was made: then a plainer form is tried (see dialect).
 func (a *Assistant) ask(ctx context.Context, p prompt, texts []section, onDelta func(string) error) (string, Trace, error) {
 	if err := a.Check(); err != nil {
@@ -88,11 +85,14 @@ type call struct {
 }
 
 // run streams the answer, in the first dialect that the server takes.
-func (c *call) run(ctx context.Context, trace *Trace) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.a.o.Timeout, errTooSlow)
+func (c *call) run(caller context.Context, trace *Trace) error {
+	ctx, cancel := context.WithTimeoutCause(caller, c.a.o.Timeout, errTooSlow)
 	defer cancel()
 	for d := dialect(c.a.dialect.Load()); ; {
 		err := c.stream(ctx, d)
+		if caller.Err() != nil { // whatever came of it
+			return &unheard{context.Cause(caller)}
+		}
 		if err == nil {
 			c.a.dialect.Store(int32(d))
 			return nil
@@ -118,22 +118,33 @@ func (c *call) stream(ctx context.Context, d dialect) error {
 	w.timer = time.AfterFunc(c.a.o.Silence, func() { cancel(errSilent) })
 	defer w.timer.Stop()
 
-	stream := c.a.chat.NewStreaming(ctx, c.params(d), option.WithAPIKey(string(c.key.Reveal())), option.WithMiddleware(w.check))
+	response, err := w.post(ctx, c, c.request(d))
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return err
+	}
+	stream := ssestream.NewStream[chunk](ssestream.NewDecoder(response), nil)
 	defer stream.Close() //nolint:errcheck // it was read to where it was wanted
 	for stream.Next() {
 		if err := c.take(stream.Current()); err != nil {
 			return err
 		}
 		if c.finish != "" {
-			w.hurry(afterwards)
+			w.hurry(c.a.grace)
 		}
 	}
-	err := stream.Err()
+	return c.ended(ctx, w, stream.Err())
+}
+
+// ended says why a stream is over: nil where the answer is whole.
+func (c *call) ended(ctx context.Context, w *wire, err error) error {
 	switch cause := context.Cause(ctx); {
-	case cause != nil && (c.finish == "" || errors.Is(cause, context.Canceled)):
-		return cause
 	case c.finish != "": // whole: what may have gone wrong since is only the count of tokens
 		return nil
+	case cause != nil:
+		return cause
 	case err == nil:
 		return errBroken
 	case errors.Is(err, errTooLarge):
@@ -141,35 +152,33 @@ func (c *call) stream(ctx context.Context, d dialect) error {
 	case w.failed != nil && !errors.Is(w.failed, io.EOF):
 		return &broken{w.failed}
 	}
-	return classify(err, w.answered)
+	return classify(err)
 }
 
-// params is the request in a dialect. It has no limit of length and no temperature, whose names and
+// request is the request in a dialect. It has no limit of length and no temperature, whose names and
 // ranges differ from model to model; the answer's length is bounded here, by ending the stream.
-func (c *call) params(d dialect) openai.ChatCompletionNewParams {
-	params := openai.ChatCompletionNewParams{
-		Model:    c.a.o.Model,
-		Messages: []openai.ChatCompletionMessageParamUnion{openai.SystemMessage(c.prompt.system), openai.UserMessage(c.message)},
+func (c *call) request(d dialect) request {
+	r := request{
+		Model: c.a.o.Model, Stream: true,
+		Messages: []chatMessage{{"system", c.prompt.system}, {"user", c.message}},
 	}
 	if d < plain {
-		params.StreamOptions = openai.ChatCompletionStreamOptionsParam{IncludeUsage: openai.Bool(true)}
+		r.StreamOptions = &streamOptions{IncludeUsage: true}
 	}
 	switch {
 	case c.prompt.schema == nil:
 	case d == full:
-		params.ResponseFormat.OfJSONSchema = &shared.ResponseFormatJSONSchemaParam{
-			JSONSchema: shared.ResponseFormatJSONSchemaJSONSchemaParam{
-				Name: "suggestions", Strict: openai.Bool(true), Schema: c.prompt.schema,
-			},
+		r.ResponseFormat = &responseFormat{
+			Type: "json_schema", JSONSchema: &jsonSchema{Name: "suggestions", Strict: true, Schema: c.prompt.schema},
 		}
 	case d == object:
-		params.ResponseFormat.OfJSONObject = &shared.ResponseFormatJSONObjectParam{}
+		r.ResponseFormat = &responseFormat{Type: "json_object"}
 	}
-	return params
+	return r
 }
 
 // take takes one chunk of the answer.
-func (c *call) take(chunk openai.ChatCompletionChunk) error {
+func (c *call) take(chunk chunk) error {
 	if c.model == "" {
 		c.model = word(chunk.Model)
 	}

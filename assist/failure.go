@@ -1,7 +1,6 @@
 package assist
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -31,26 +30,17 @@ type garbled struct{ how string }
 
 func (g *garbled) Error() string { return "the answer cannot be used: " + g.how }
 
-// unheard is a caller that does not take what comes.
+// unheard is a caller that has gone, or does not take what comes.
 type unheard struct{ cause error }
 
 func (u *unheard) Error() string { return "the answer is no longer wanted: " + u.cause.Error() }
 func (u *unheard) Unwrap() error { return u.cause }
 
-// classify says what an error of the SDK is. Its errors about what it read may quote it, so none of
-// those is kept.
-func classify(err error, answered bool) error {
-	if _, ok := errors.AsType[*refusal](err); ok {
-		return err
-	}
-	if _, ok := errors.AsType[*garbled](err); ok {
-		return err
-	}
+// classify says what an error of reading a stream is. Those about what was read may quote it, so none
+// of them is kept.
+func classify(err error) error {
 	if e, ok := errors.AsType[*ssestream.StreamError](err); ok {
 		return &refusal{code: errorCode(e.Event.Data)}
-	}
-	if !answered {
-		return &broken{err}
 	}
 	return &garbled{"a chunk of it is not what a chunk is"}
 }
@@ -79,14 +69,14 @@ func judge(c *call, err error) (Outcome, error) {
 }
 
 func explain(a *Assistant, err error) (Outcome, error) {
+	if _, ok := errors.AsType[*unheard](err); ok {
+		return Withdrawn, fmt.Errorf("ask the AI server: %w", err)
+	}
 	if e, ok := errors.AsType[*refusal](err); ok {
 		return Refused, e.fault()
 	}
 	if _, ok := errors.AsType[*garbled](err); ok {
 		return Unusable, unusable(err)
-	}
-	if _, ok := errors.AsType[*unheard](err); ok {
-		return Withdrawn, fmt.Errorf("ask the AI server: %w", err)
 	}
 	switch {
 	case errors.Is(err, errTooSlow):
@@ -100,9 +90,6 @@ func explain(a *Assistant, err error) (Outcome, error) {
 	}
 	if e, ok := errors.AsType[*broken](err); ok {
 		return Unreachable, fault.Wrap(fault.Unavailable, e, "the AI server cannot be reached, or broke off")
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return Withdrawn, fmt.Errorf("ask the AI server: %w", err)
 	}
 	return Unusable, unusable(err)
 }

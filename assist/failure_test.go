@@ -88,7 +88,7 @@ func TestFailures(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := assisttest.Start(t, tt.turn)
-			got, err := assistant(t, s).Compose(t.Context(), request, nil)
+			got, err := assistant(t, s).Compose(t.Context(), asking, nil)
 			wantFault(t, err, tt.kind, tt.says)
 			if after := asFault(err).RetryAfter; after != tt.after || got.Text != "" {
 				t.Errorf("got %q; try again after %v, want %v", got.Text, after, tt.after)
@@ -105,7 +105,7 @@ func TestFailures(t *testing.T) {
 
 func TestLargestAnswer(t *testing.T) {
 	s := assisttest.Start(t, assisttest.Says(strings.Repeat("x", MaxAnswer-1), "x"))
-	got, err := assistant(t, s).Compose(t.Context(), request, nil)
+	got, err := assistant(t, s).Compose(t.Context(), asking, nil)
 	if err != nil || len(got.Text) != MaxAnswer {
 		t.Errorf("got %d bytes and the error %v", len(got.Text), err)
 	}
@@ -114,7 +114,7 @@ func TestLargestAnswer(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	s := assisttest.Start(t)
 	a := assistant(t, s, func(o *Options) { o.BaseURL = "http://127.0.0.1:1/v1" })
-	got, err := a.Compose(t.Context(), request, nil)
+	got, err := a.Compose(t.Context(), asking, nil)
 	wantFault(t, err, fault.Unavailable, "cannot be reached")
 	if got.Trace.Outcome != Unreachable || got.Trace.Model != "asked-for" {
 		t.Errorf("the trace is %+v", got.Trace)
@@ -145,7 +145,7 @@ func TestTime(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := assisttest.Start(t, tt.turn)
-			got, err := assistant(t, s, tt.limit).Compose(t.Context(), request, nil)
+			got, err := assistant(t, s, tt.limit).Compose(t.Context(), asking, nil)
 			wantFault(t, err, fault.Unavailable, tt.says)
 			if got.Trace.Outcome != TimedOut {
 				t.Errorf("the trace is %+v", got.Trace)
@@ -164,7 +164,7 @@ func TestTime(t *testing.T) {
 			_ = s.Done()
 		}))
 		a := assistant(t, s, func(o *Options) { o.Silence = 150 * time.Millisecond })
-		if got, err := a.Compose(t.Context(), request, nil); err != nil || got.Text != "Done." {
+		if got, err := a.Compose(t.Context(), asking, nil); err != nil || got.Text != "Done." {
 			t.Errorf("got %q and the error %v", got.Text, err)
 		}
 	})
@@ -190,22 +190,24 @@ func TestWholeWithoutACount(t *testing.T) {
 				_ = stream.Finish("stop")
 				tt.then(stream, r)
 			})
-			got, err := assistant(t, s, func(o *Options) { o.Silence = 60 * time.Millisecond }).Compose(t.Context(), request, nil)
-			if err != nil || got.Text != "Done." || got.Trace.Outcome != Complete || got.Trace.InputTokens != 0 {
+			a := assistant(t, s)
+			a.grace = 60 * time.Millisecond
+			got, err := a.Compose(t.Context(), asking, nil)
+			if err != nil || got.Text != "Done." || got.Trace.Outcome != Complete || got.Trace.InputTokens != 0 || got.Trace.Latency > 5*time.Second {
 				t.Errorf("got %+v and the error %v", got, err)
 			}
 		})
 	}
 	t.Run("but not for a caller that has gone", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancelCause(t.Context())
 		s := assisttest.Start(t, func(w http.ResponseWriter, r *http.Request) {
 			stream := fakeprovider.NewStream(w, assisttest.Model)
 			_ = stream.Delta("Done.")
 			_ = stream.Finish("stop")
-			cancel()
+			cancel(fault.New(fault.Unauthenticated, "signed out"))
 			<-r.Context().Done()
 		})
-		if got, err := assistant(t, s).Compose(ctx, request, nil); err == nil || got.Trace.Outcome != Withdrawn {
+		if got, err := assistant(t, s).Compose(ctx, asking, nil); err == nil || got.Trace.Outcome != Withdrawn {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -277,7 +279,7 @@ func TestDialects(t *testing.T) {
 	})
 	t.Run("no count of tokens", func(t *testing.T) {
 		s := assisttest.Start(t, refuses, assisttest.Says("x"))
-		if _, err := assistant(t, s).Compose(t.Context(), request, nil); err != nil {
+		if _, err := assistant(t, s).Compose(t.Context(), asking, nil); err != nil {
 			t.Error(err)
 		}
 		want(t, s, "+usage", "")

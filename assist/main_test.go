@@ -27,7 +27,7 @@ func assistant(t *testing.T, s *assisttest.Server, change ...func(*Options)) *As
 	return a
 }
 
-var request = ComposeRequest{Title: "Minutes", Content: "# All agreed\n", Instructions: "Add who was there.", Source: "Ann and Bob were there."}
+var asking = ComposeRequest{Title: "Minutes", Content: "# All agreed\n", Instructions: "Add who was there.", Source: "Ann and Bob were there."}
 
 // wantFault fails the test where an error is not a fault of a kind that says something, or where it
 // shows what it must not.

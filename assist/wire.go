@@ -1,55 +1,106 @@
 package assist
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/openai/openai-go/v3/option"
 )
 
-var dialer = &net.Dialer{Timeout: connecting}
-
-// wire watches one request on its way between the SDK and the network: it takes no answer but a
-// stream, bounds its size, and ends it when it falls silent.
-type wire struct {
-	io.ReadCloser
-	timer    *time.Timer
-	silence  time.Duration
-	hurried  bool
-	left     int64
-	answered bool
-	failed   error // the error of reading, io.EOF at the end
+// request is what POST /chat/completions takes, as far as we use it.
+type request struct {
+	Model          string          `json:"model"`
+	Messages       []chatMessage   `json:"messages"`
+	Stream         bool            `json:"stream"`
+	StreamOptions  *streamOptions  `json:"stream_options,omitempty"`
+	ResponseFormat *responseFormat `json:"response_format,omitempty"`
 }
 
-// check is the SDK's middleware. Errors that it gives come out of the SDK as they are.
-func (w *wire) check(r *http.Request, next option.MiddlewareNext) (*http.Response, error) {
-	for name := range r.Header { // which SDK, system and Go version we run is nobody's business
-		if strings.HasPrefix(name, "X-Stainless-") {
-			delete(r.Header, name)
-		}
-	}
-	res, err := next(r)
+type chatMessage struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+type streamOptions struct {
+	IncludeUsage bool `json:"include_usage"`
+}
+
+type responseFormat struct {
+	Type       string      `json:"type"`
+	JSONSchema *jsonSchema `json:"json_schema,omitempty"`
+}
+
+type jsonSchema struct {
+	Name   string         `json:"name"`
+	Strict bool           `json:"strict"`
+	Schema map[string]any `json:"schema"`
+}
+
+// chunk is one event of the answer, as far as we read it.
+type chunk struct {
+	Model   string `json:"model"`
+	Choices []struct {
+		Index int `json:"index"`
+		Delta struct {
+			Content string `json:"content"`
+			Refusal string `json:"refusal"`
+		} `json:"delta"`
+		FinishReason string `json:"finish_reason"`
+	} `json:"choices"`
+	Usage struct { // in the last one
+		PromptTokens     int64 `json:"prompt_tokens"`
+		CompletionTokens int64 `json:"completion_tokens"`
+	} `json:"usage"`
+}
+
+// wire watches one request: it takes no answer but a stream, bounds its size, and ends it when it
+// falls silent.
+type wire struct {
+	io.ReadCloser
+	timer   *time.Timer
+	silence time.Duration
+	hurried bool
+	left    int64
+	failed  error // the error of reading, io.EOF at the end
+}
+
+// post makes the request, and gives the answer where it is a stream, for the caller to close.
+func (w *wire) post(ctx context.Context, c *call, body request) (*http.Response, error) {
+	text, err := json.Marshal(body)
 	if err != nil {
-		return res, err
+		return nil, fmt.Errorf("write the request: %w", err)
 	}
-	w.answered = true
-	contentType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	url := strings.TrimRight(c.a.o.BaseURL, "/") + "/chat/completions"
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(text))
+	if err != nil {
+		return nil, &broken{err}
+	}
+	r.Header.Set("Authorization", "Bearer "+string(c.key.Reveal()))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "text/event-stream")
+	r.Header.Set("User-Agent", "Sealpost")
+	response, err := c.a.o.HTTPClient.Do(r)
+	if err != nil {
+		return nil, &broken{err}
+	}
+	contentType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
 	switch {
-	case res.StatusCode != http.StatusOK:
-		defer res.Body.Close() //nolint:errcheck // it was only read
-		return nil, readRefusal(res)
+	case response.StatusCode != http.StatusOK:
+		err = readRefusal(response)
 	case contentType != "text/event-stream":
-		_ = res.Body.Close()
-		return nil, &garbled{"it is no stream of events"}
+		err = &garbled{"it is no stream of events"}
+	default:
+		w.ReadCloser, response.Body = response.Body, w
+		return response, nil
 	}
-	w.ReadCloser, res.Body = res.Body, w
-	return res, nil
+	_ = response.Body.Close()
+	return nil, err
 }
 
 // Read implements io.Reader.

@@ -24,6 +24,8 @@ var bookkeeping = map[string]bool{
 	"delete session": true,
 	// Which server makes the next try to send an alert. That it was raised, and each try's end, are events.
 	"update alert": true,
+	// How far an enforcement of retention has come. What it deletes, its intent and its end are events.
+	"update audit_retention_plan": true,
 	// The key of fingerprints: made once, and wrapped anew when the key around it is rotated, which is
 	// an event.
 	"insert secret_fingerprint_key": true, "update secret_fingerprint_key": true,

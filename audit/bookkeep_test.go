@@ -21,7 +21,7 @@ func TestBookkeepingIsWhatWasDecided(t *testing.T) {
 	}
 	decided := map[string]bool{}
 	entry := regexp.MustCompile("`((?:insert|update|delete) [a-z_]+)`")
-	for _, line := range strings.SplitSeq(string(text), "\n") {
+	for line := range strings.SplitSeq(string(text), "\n") {
 		cells := strings.Split(line, "|")
 		if len(cells) != 4 {
 			continue

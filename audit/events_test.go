@@ -142,11 +142,11 @@ func TestEvent(t *testing.T) {
 // Behind many events, each list starts in its index and reads no more than its page.
 func TestEventsUseTheirIndexes(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
-		// 20,000 events in one statement: 200 actors, 20 actions, 5 events a request, 4 an entity.
+		// 20,000 events in one statement: 200 actors, 100 actions, 5 events a request, 4 an entity.
 		execute(t, st, `with recursive n (i) as (select 1 union all select i + 1 from n where i < 20000)
 			insert into "AuditLog" (id, at, request_id, actor_id, action, entity, entity_id, outcome, writer, counter, salt, body)
 			select '0198c000-0000-7000-8000-' || cast(100000000000 + i as text), 1755567882240000 + i, 'request-' || cast(i / 5 as text),
-			       'user-' || cast(i % 200 as text), 'action-' || cast(i % 20 as text), 'Thing', 'thing-' || cast(i / 4 as text), 'SUCCESS',
+			       'user-' || cast(i % 200 as text), 'action-' || cast(i % 100 as text), 'Thing', 'thing-' || cast(i / 4 as text), 'SUCCESS',
 			       'w', i, cast('x' as blob), '{}'
 			  from n`)
 		execute(t, st, map[store.Dialect]string{store.SQLite: `analyze`, store.Postgres: `analyze "AuditLog"`}[st.Dialect()])
@@ -158,25 +158,29 @@ func TestEventsUseTheirIndexes(t *testing.T) {
 			page   store.Page
 			index  string
 		}{
-			{"all", audit.Filter{}, store.Page{Limit: 50}, key},
-			{"all, a later page", audit.Filter{}, store.Page{Limit: 50, After: "0198c000-0000-7000-8000-100000010000"}, key},
-			{"a time", audit.Filter{From: from, To: to}, store.Page{Limit: 50}, key},
-			{"request", audit.Filter{RequestID: "request-77"}, store.Page{Limit: 50}, "audit_log_request"},
-			{"actor", audit.Filter{ActorID: "user-7"}, store.Page{Limit: 50}, "audit_log_actor"},
-			{"actor, a later page", audit.Filter{ActorID: "user-7"}, store.Page{Limit: 50, After: "0198c000-0000-7000-8000-100000010000"}, "audit_log_actor"},
-			{"actor and outcome", audit.Filter{ActorID: "user-7", Outcome: audit.Success}, store.Page{Limit: 50}, "audit_log_actor"},
-			{"action", audit.Filter{Action: "action-3"}, store.Page{Limit: 50}, "audit_log_action"},
-			{"action in a time", audit.Filter{Action: "action-3", From: from, To: to}, store.Page{Limit: 50}, "audit_log_action"},
-			{"entity", audit.Filter{Entity: "Thing", EntityID: "thing-5"}, store.Page{Limit: 50}, "audit_log_entity"},
+			{"all", audit.Filter{}, store.Page{Limit: 10}, key},
+			{"all, a later page", audit.Filter{}, store.Page{Limit: 10, After: "0198c000-0000-7000-8000-100000010000"}, key},
+			{"a time", audit.Filter{From: from, To: to}, store.Page{Limit: 10}, key},
+			{"request", audit.Filter{RequestID: "request-77"}, store.Page{Limit: 10}, "audit_log_request"},
+			{"actor", audit.Filter{ActorID: "user-7"}, store.Page{Limit: 10}, "audit_log_actor"},
+			{"actor, a later page", audit.Filter{ActorID: "user-7"}, store.Page{Limit: 10, After: "0198c000-0000-7000-8000-100000010000"}, "audit_log_actor"},
+			{"actor and outcome", audit.Filter{ActorID: "user-7", Outcome: audit.Success}, store.Page{Limit: 10}, "audit_log_actor"},
+			{"action", audit.Filter{Action: "action-3"}, store.Page{Limit: 10}, "audit_log_action"},
+			{"action in a time", audit.Filter{Action: "action-3", From: from, To: to}, store.Page{Limit: 10}, "audit_log_action"},
+			{"entity", audit.Filter{Entity: "Thing", EntityID: "thing-5"}, store.Page{Limit: 10}, "audit_log_entity"},
 		} {
 			query, args := tt.filter.Query(tt.page)
 			plan := explain(t, st, query, args)
 			if !strings.Contains(plan, tt.index) {
 				t.Errorf("%s does not use %s:\n%s", tt.name, tt.index, plan)
 			}
-			for _, bad := range []string{"Seq Scan", "Sort", "Bitmap", "TEMP B-TREE"} {
-				if strings.Contains(plan, bad) && (bad != "Bitmap" && bad != "Sort" || tt.name != "request" && tt.name != "entity") { // few rows may be sorted
-					t.Errorf("%s has a %s:\n%s", tt.name, bad, plan)
+			bad := []string{"Seq Scan", "TEMP B-TREE"}
+			if tt.filter.RequestID == "" && tt.filter.EntityID == "" { // those have few, which may be sorted
+				bad = append(bad, "Sort", "Bitmap")
+			}
+			for _, b := range bad {
+				if strings.Contains(plan, b) {
+					t.Errorf("%s has a %s:\n%s", tt.name, b, plan)
 				}
 			}
 		}

@@ -91,9 +91,9 @@ func (s Secret) Equal(other Secret) bool {
 	return s.IsSet() == other.IsSet() && subtle.ConstantTimeCompare(s.Reveal(), other.Reveal()) == 1
 }
 
-// overlaps tells whether two secrets are one: by their values, or by the texts they were read from,
+// Overlaps tells whether two secrets are one: by their values, or by the texts they were read from,
 // since the same text may be a key in base64 in one place and taken as it is in the other.
-func (s Secret) overlaps(other Secret) bool {
+func (s Secret) Overlaps(other Secret) bool {
 	if !s.IsSet() || !other.IsSet() {
 		return false
 	}

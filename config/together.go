@@ -63,7 +63,7 @@ func (r *reading) checkSecretsDiffer() {
 		}
 		s := *v.place(r.config)
 		for i, other := range set {
-			if s.overlaps(other) {
+			if s.Overlaps(other) {
 				r.problem(v.Name, "the value of "+names[i], "a value of its own")
 				break
 			}

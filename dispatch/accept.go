@@ -42,7 +42,7 @@ func (n NewJob) check(now time.Time) error {
 	if len(n.ContentType) > maxContentType || strings.ContainsFunc(n.ContentType, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return fault.New(fault.Invalid, "contentType has at most %d characters, of printable ASCII", maxContentType)
 	}
-	if _, _, err := mime.ParseMediaType(n.ContentType); err != nil {
+	if mediaType, _, err := mime.ParseMediaType(n.ContentType); err != nil || !strings.Contains(mediaType, "/") {
 		return fault.New(fault.Invalid, "contentType is not a media type")
 	}
 	if !n.ExpireAt.IsZero() && !n.ExpireAt.After(now) {

@@ -150,8 +150,8 @@ func (d *Dispatcher) CreateEndpoint(ctx context.Context, by audit.Principal, n N
 			return nil, err
 		}
 		_, err = tx.Exec(ctx, `
-			insert into dispatch_endpoint (id, name, url, concurrency, timeout_seconds, max_attempts, paused, secrets, version, created_at, updated_at)
-			values ($1, $2, $3, $4, $5, $6, false, $7, 1, $8, $8)`,
+			insert into dispatch_endpoint (id, name, url, concurrency, timeout_seconds, max_attempts, paused, secrets, secret_changed_at, version, created_at, updated_at)
+			values ($1, $2, $3, $4, $5, $6, false, $7, $8, 1, $8, $8)`,
 			id, n.Name, n.URL, nullable(n.Concurrency), nullable(n.TimeoutSeconds), nullable(n.MaxAttempts), box, now.UnixMicro())
 		if err != nil {
 			return nil, fmt.Errorf("create an endpoint: %w", err)

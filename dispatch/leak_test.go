@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,13 +23,13 @@ import (
 // Ten thousand attempts that fail, each in one of the ways there are, leave nothing behind: no goroutine,
 // no connection, no file.
 func TestFailuresLeaveNothingOpen(t *testing.T) {
-	attempts := 100 // of each of 100 jobs
+	jobs := 2500 // each of which fails four times
 	if testing.Short() {
-		attempts = 10
+		jobs = 250
 	}
 	storetest.EachURL(t, func(t *testing.T, url string) {
 		files, goroutines := openFiles(t), runtime.NumGoroutine()
-		failMuch(t, url, 100, attempts)
+		failMuch(t, url, jobs, 4)
 		eventually(t, func() bool { return openFiles(t) <= files && runtime.NumGoroutine() <= goroutines }, func() string {
 			stacks := make([]byte, 1<<20)
 			return fmt.Sprintf("%d files are open, before %d; %d goroutines, before %d:\n%s", openFiles(t), files,
@@ -108,12 +109,23 @@ func failMuch(t *testing.T, databaseURL string, jobs, attempts int) {
 
 	var endpoints []string
 	for _, url := range []string{answers.URL + "/busy", answers.URL + "/long", answers.URL + "/broken", answers.URL + "/upgrade",
-		answers.URL + "/reset", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1), refused} {
+		answers.URL + "/reset", refused} {
 		endpoints = append(endpoints, endpoint(t, d, url).ID)
 	}
-	for i := range jobs {
-		accept(t, d, endpoints[i%len(endpoints)], "x")
+	distrusted := endpoint(t, d, strings.Replace(secure.URL, "127.0.0.1", "localhost", 1)).ID
+	var accepting sync.WaitGroup
+	for start := range 100 {
+		accepting.Go(func() {
+			for i := start; i < jobs; i += 100 {
+				to := endpoints[i%len(endpoints)]
+				if i%25 == 0 { // few: a handshake costs more than all the rest
+					to = distrusted
+				}
+				accept(t, d, to, "x")
+			}
+		})
 	}
+	accepting.Wait()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)

@@ -81,7 +81,9 @@ func (d *Dispatcher) RotateSecret(ctx context.Context, by audit.Principal, id st
 			return nil, err
 		}
 		if _, err := tx.Exec(ctx, `
-			update dispatch_endpoint set secrets = $2, old_secret_until = $3, version = version + 1, updated_at = $4 where id = $1`,
+			update dispatch_endpoint
+			   set secrets = $2, old_secret_until = $3, secret_changed_at = $4, version = version + 1, updated_at = $4
+			 where id = $1`,
 			id, box, store.Micros(oldUntil), now.UnixMicro()); err != nil {
 			return nil, fmt.Errorf("rotate the secret of endpoint %s: %w", id, err)
 		}

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -94,7 +95,9 @@ func NewRing(current, previous *Key) *Ring {
 }
 
 // Replace puts other keys in the ring.
-func (r *Ring) Replace(current, previous *Key) { r.state.Store(&ringState{current: current, previous: previous}) }
+func (r *Ring) Replace(current, previous *Key) {
+	r.state.Store(&ringState{current: current, previous: previous})
+}
 
 // Current is the key that signs and encrypts.
 func (r *Ring) Current() *Key { return r.state.Load().current }

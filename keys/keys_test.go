@@ -250,7 +250,7 @@ func TestKeysAreNeverPrinted(t *testing.T) {
 	}
 	text := out.String()
 	for _, b := range [][]byte{words, derived} {
-		numbers := strings.Trim(fmt.Sprint(b[:6]), "[]")
+		numbers := strings.Trim(fmt.Sprintf("%d", b[:6]), "[]")
 		for _, form := range []string{
 			string(b), hex.EncodeToString(b[:6]), strings.ToUpper(hex.EncodeToString(b[:6])),
 			base64.StdEncoding.EncodeToString(b)[:8], numbers, strings.ReplaceAll(numbers, " ", ", "), fmt.Sprintf("%#v", b)[7:40],

@@ -1,9 +1,17 @@
 // Package rotation keeps the secrets in use (runbook §3): which one is current, which one before it
 // still verifies, and since when each is in use, known by a keyed fingerprint and not by its word.
+//
+// A secret that is seen for the first time gets a random id and is dated (versions.go). That date is its
+// age, whatever anybody records: going back to an old secret keeps its old age. A Keeper (keeper.go)
+// reads the secret files again when they change, and gives the running program its new keys in place.
+// Where several servers share a database none signs with a new key before all of them have it
+// (inuse.go, nodes.go). The one before verifies until its tokens have expired, and decrypts until
+// everything at rest has been encrypted anew (reencrypt.go); a rotation after a leak has no such
+// window. What an operator says about a rotation is recorded (record.go) and held against what really
+// changed (status.go).
 package rotation
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -20,6 +28,9 @@ import (
 // Secrets are the values that an operator keeps; a previous one may be empty.
 type Secrets struct {
 	JWT, JWTPrevious, Data, DataPrevious, Audit, AuditPrevious []byte
+
+	// Those of others, whose age counts too; empty where there is none.
+	OpenAI, DatabasePassword []byte
 }
 
 // ErrWrongDataKey says that DATA_ENCRYPTION_KEY is not the key, nor the successor of the key, that
@@ -31,87 +42,76 @@ var ErrWrongDataKey = errors.New("DATA_ENCRYPTION_KEY does not fit this database
 const fingerprintKeyID = "0000000000000000"
 
 // Load gives each secret its random id, the same one on every server and at each start, and hands
-// the audit log its key. A secret that is seen for the first time is recorded.
+// the audit log its key. A secret that is seen for the first time is recorded. It is Open for a
+// program whose secrets do not change while it runs.
 func Load(ctx context.Context, log *audit.Log, s Secrets) (*keys.Set, error) {
-	for _, v := range []struct {
-		name             string
-		secret, previous *[]byte
-	}{
-		{"JWT_SECRET", &s.JWT, &s.JWTPrevious},
-		{"DATA_ENCRYPTION_KEY", &s.Data, &s.DataPrevious},
-		{"AUDIT_SIGNING_KEY", &s.Audit, &s.AuditPrevious},
-	} {
-		if len(*v.secret) == 0 {
-			return nil, fmt.Errorf("%s is empty", v.name)
-		}
-		if bytes.Equal(*v.secret, *v.previous) {
-			*v.previous = nil // nothing has been rotated
-		}
-	}
-	fingerprintKey, err := loadFingerprintKey(ctx, log, s)
+	k, err := open(ctx, log, s, Options{})
 	if err != nil {
-		return nil, fmt.Errorf("load the fingerprint key: %w", err)
+		return nil, err
 	}
-	for try := 1; ; try++ {
-		set, err := register(ctx, log, fingerprintKey, s)
-		if store.Unique(err) && try < 3 {
-			continue // another server that starts with the same new secret was first
-		}
-		return set, err
-	}
+	return k.set, nil
 }
 
-// loadFingerprintKey reads the key of all fingerprints, made at the first start. Where it is still
-// wrapped with the previous data key it is wrapped anew, so that the previous one can go.
+// loadFingerprintKey reads the key of all fingerprints, made at the first start.
 func loadFingerprintKey(ctx context.Context, log *audit.Log, s Secrets) ([]byte, error) {
-	value, outdated, err := readFingerprintKey(ctx, log, s)
-	switch {
-	case store.NoRow(err):
-		value = make([]byte, 32)
-		_, _ = rand.Read(value)
-		err = log.Bookkeep(ctx, func(tx *store.Tx) error {
-			box, err := wrap(s.Data, value)
-			if err != nil {
-				return err
-			}
-			_, err = tx.Exec(ctx, `insert into secret_fingerprint_key (id, wrapped) values (1, $1) on conflict (id) do nothing`, box)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		value, _, err = readFingerprintKey(ctx, log, s) // another server's, where that one was first
-	case err == nil && outdated != nil:
-		err = log.Bookkeep(ctx, func(tx *store.Tx) error {
-			box, err := wrap(s.Data, value)
-			if err != nil {
-				return err
-			}
-			_, err = tx.Exec(ctx, `update secret_fingerprint_key set wrapped = $1 where id = 1 and wrapped = $2`, box, outdated)
-			return err
-		})
+	value, err := readFingerprintKey(ctx, log.Store(), s)
+	if !store.NoRow(err) {
+		return value, err
 	}
-	return value, err
+	value = make([]byte, 32)
+	_, _ = rand.Read(value)
+	err = log.Bookkeep(ctx, func(tx *store.Tx) error {
+		box, err := wrap(s.Data, value)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `insert into secret_fingerprint_key (id, wrapped) values (1, $1) on conflict (id) do nothing`, box)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return readFingerprintKey(ctx, log.Store(), s) // another server's, where that one was first
 }
 
-// readFingerprintKey also gives the row's value, where that is wrapped with the previous data key.
-func readFingerprintKey(ctx context.Context, log *audit.Log, s Secrets) (value, outdated []byte, err error) {
+// readFingerprintKey opens it with the data key or the one before. ErrWrongDataKey.
+func readFingerprintKey(ctx context.Context, st *store.Store, s Secrets) (value []byte, err error) {
 	var box []byte
-	err = log.Store().Read(ctx, func(tx *store.Tx) error {
+	err = st.Read(ctx, func(tx *store.Tx) error {
 		return tx.QueryRow(ctx, `select wrapped from secret_fingerprint_key where id = 1`).Scan(&box)
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if value, err = unwrap(s.Data, box); err == nil {
-		return value, nil, nil
+		return value, nil
 	}
 	if len(s.DataPrevious) > 0 {
 		if value, err = unwrap(s.DataPrevious, box); err == nil {
-			return value, box, nil
+			return value, nil
 		}
 	}
-	return nil, nil, ErrWrongDataKey
+	return nil, ErrWrongDataKey
+}
+
+// rewrapFingerprintKey wraps it with the data key, in the transaction in which that comes into use, so
+// that the one before can go.
+func rewrapFingerprintKey(ctx context.Context, tx *store.Tx, s Secrets, value []byte) error {
+	var box []byte
+	err := tx.QueryRow(ctx, `select wrapped from secret_fingerprint_key where id = 1`+tx.ForUpdate()).Scan(&box)
+	if err != nil {
+		return fmt.Errorf("read the fingerprint key: %w", err)
+	}
+	if _, err := unwrap(s.Data, box); err == nil {
+		return nil
+	}
+	if box, err = wrap(s.Data, value); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `update secret_fingerprint_key set wrapped = $1 where id = 1`, box); err != nil {
+		return fmt.Errorf("wrap the fingerprint key anew: %w", err)
+	}
+	return nil
 }
 
 func wrap(dataKey, value []byte) ([]byte, error) {
@@ -120,78 +120,6 @@ func wrap(dataKey, value []byte) ([]byte, error) {
 
 func unwrap(dataKey, box []byte) ([]byte, error) {
 	return keys.NewRing(keys.NewKey(fingerprintKeyID, dataKey), nil).Decrypt(keys.FingerprintKey, "1", box)
-}
-
-// register finds each secret's id by its fingerprint, and records those that are new.
-func register(ctx context.Context, log *audit.Log, fingerprintKey []byte, s Secrets) (*keys.Set, error) {
-	type version struct {
-		name   string
-		secret []byte
-		print  string
-		key    *keys.Key
-	}
-	versions := []*version{
-		{name: "JWT_SECRET", secret: s.JWT},
-		{name: "JWT_SECRET", secret: s.JWTPrevious},
-		{name: "DATA_ENCRYPTION_KEY", secret: s.Data},
-		{name: "DATA_ENCRYPTION_KEY", secret: s.DataPrevious},
-		{name: "AUDIT_SIGNING_KEY", secret: s.Audit},
-		{name: "AUDIT_SIGNING_KEY", secret: s.AuditPrevious},
-	}
-	var fresh []*version
-	err := log.Store().Read(ctx, func(tx *store.Tx) error {
-		for _, v := range versions {
-			if len(v.secret) == 0 {
-				continue
-			}
-			v.print = fingerprint(fingerprintKey, v.name, v.secret)
-			var id string
-			err := tx.QueryRow(ctx, `select id from secret_version where name = $1 and fingerprint = $2`, v.name, v.print).Scan(&id)
-			switch {
-			case store.NoRow(err):
-				id = keys.NewID()
-				fresh = append(fresh, v)
-			case err != nil:
-				return err
-			}
-			v.key = keys.NewKey(id, v.secret)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the secrets' ids: %w", err)
-	}
-	set := &keys.Set{
-		JWT:   keys.NewRing(versions[0].key, versions[1].key),
-		Data:  keys.NewRing(versions[2].key, versions[3].key),
-		Audit: keys.NewRing(versions[4].key, versions[5].key),
-	}
-	log.Use(set.Audit)
-	if len(fresh) == 0 {
-		return set, nil
-	}
-	err = log.Change(ctx, audit.Itself("rotation"), func(tx *store.Tx) ([]audit.Event, error) {
-		now, err := tx.Now(ctx)
-		if err != nil {
-			return nil, err
-		}
-		var events []audit.Event
-		for _, v := range fresh {
-			_, err := tx.Exec(ctx, `insert into secret_version (id, name, fingerprint, first_seen) values ($1, $2, $3, $4)`,
-				v.key.ID, v.name, v.print, now.UnixMicro())
-			if err != nil {
-				return nil, err
-			}
-			events = append(events, audit.Event{
-				Action: "secret.first_seen", Entity: "Secret", EntityID: v.name, Details: map[string]any{"keyId": v.key.ID},
-			})
-		}
-		return events, nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("record new secrets: %w", err)
-	}
-	return set, nil
 }
 
 // fingerprint tells a secret again without keeping it: a keyed hash, so that a stolen database does

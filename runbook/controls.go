@@ -59,11 +59,11 @@ func Controls() []Control {
 		},
 		{
 			"RB-3.1", "Rotate all secrets every 90 days or on security events.", "Every secret in use is young enough", Data,
-			"each secret in use really changed within the last 90 days", notYet,
+			"each secret in use really changed within the last 90 days", secretAges,
 		},
 		{
 			"RB-3.2", "Deploy with dual-window compatibility where applicable", "Planned rotations have a dual window that ends", Probe,
-			"the previous key verifies, until its window is over", notYet,
+			"the previous key verifies, until its window is over; after a leak there is none", secretWindow,
 		},
 		{
 			"RB-3.3", "Refresh tokens are server-side hashed", "Refresh tokens are kept only hashed", Data,
@@ -75,11 +75,11 @@ func Controls() []Control {
 		},
 		{
 			"RB-3.5", "Record rotation event: date/time, operator, ticket id, affected environments, rollback plan.",
-			"The latest rotation's record is whole and true", Data, "it has all five, and matches a real change", notYet,
+			"The latest rotation's record is whole and true", Data, "it has all five, and matches a real change", rotationRecord,
 		},
 		{
 			"RB-3.6", "Record in system: POST /api/admin/security/secret-rotation/record, GET /api/admin/security/secret-rotation/status",
-			"Rotations are recorded and shown", Data, "both endpoints answer", notYet,
+			"Rotations are recorded and shown", Data, "both endpoints answer", rotationAnswers,
 		},
 		{
 			"RB-4.1", "Recommended pilot defaults: SESSION_TTL_HOURS=12", "Access tokens live 12 hours at most", Configuration,

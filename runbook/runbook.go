@@ -20,6 +20,7 @@ import (
 	"sealpost/audit"
 	"sealpost/config"
 	"sealpost/fault"
+	"sealpost/rotation"
 )
 
 // Status is how a control stands.
@@ -72,11 +73,13 @@ type Result struct {
 	Evidence  map[string]any `json:"evidence" doc:"The facts that it was decided by"`
 }
 
-// Options are what a Checker looks at. It needs no keys, and reads only.
+// Options are what a Checker looks at. Without Rotation it needs no keys, and can be used on a database
+// beside its server.
 type Options struct {
-	Config *config.Config
-	Log    *audit.Log
-	Now    func() time.Time // time.Now where it is nil
+	Config   *config.Config
+	Log      *audit.Log
+	Rotation *rotation.Keeper // nil: what only a running server knows has not passed
+	Now      func() time.Time // time.Now where it is nil
 }
 
 // Checker checks controls, and remembers how they stood.

@@ -190,13 +190,14 @@ func installation(t *testing.T, st *store.Store, env ...string) (*Checker, *audi
 		t.Fatal(err)
 	}
 	log := audit.New(st, slog.New(slog.DiscardHandler))
-	if _, err := rotation.Load(t.Context(), log, rotation.Secrets{
-		JWT: c.Secrets.JWT.Reveal(), Data: c.Secrets.Data.Reveal(), Audit: c.Secrets.Audit.Reveal(),
-	}); err != nil {
+	keeper, err := rotation.Open(t.Context(), log, rotation.Sources{Secrets: c.Secrets}, rotation.Options{
+		TokenLife: c.Auth.AccessTTL, MaxAgeDays: c.RotationMaxAgeDays,
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close(context.Background()) })
-	return New(Options{Config: c, Log: log}), log
+	return New(Options{Config: c, Log: log, Rotation: keeper}), log
 }
 
 func TestRunIsRecorded(t *testing.T) {

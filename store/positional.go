@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // positional is a statement of ours as SQLite gets it: each $n is a plain ? that has a value of its own.
@@ -18,14 +17,14 @@ type positional struct {
 	order []int // which of them each ? stands for; nil: each once and in order
 }
 
-var positionals sync.Map // statement → *positional; the texts come from the program
+var positionals remembered[string, *positional]
 
 func positionalOf(query string) *positional {
-	if p, ok := positionals.Load(query); ok {
-		return p.(*positional)
+	if p, ok := positionals.get(query); ok {
+		return p
 	}
 	p := makePositional(query)
-	positionals.Store(strings.Clone(query), p)
+	positionals.put(query, p)
 	return p
 }
 

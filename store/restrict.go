@@ -3,7 +3,6 @@ package store
 import (
 	"fmt"
 	"strings"
-	"sync"
 )
 
 // Restrict lets the transaction write only what is named, from now on, as "update node": a verb
@@ -49,14 +48,14 @@ type effects struct {
 	control string   // the word by which it would end or begin a transaction
 }
 
-var knownEffects sync.Map // statement → effects; the texts come from the program
+var knownEffects remembered[string, effects]
 
 func effectsOf(query string) effects {
-	if s, ok := knownEffects.Load(query); ok {
-		return s.(effects)
+	if s, ok := knownEffects.get(query); ok {
+		return s
 	}
 	s := findEffects(tokens(query))
-	knownEffects.Store(strings.Clone(query), s)
+	knownEffects.put(query, s)
 	return s
 }
 

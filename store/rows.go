@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // maxArgs is how many arguments one statement carries at most: SQLite takes 32,766, PostgreSQL 65,535.
@@ -87,12 +86,12 @@ type insertKey struct {
 	shape string
 }
 
-var insertTexts sync.Map // insertKey → string
+var insertTexts remembered[insertKey, string]
 
 func insertText(table string, columns []string, n int) string {
 	key := insertKey{table, n, strings.Join(columns, ",")}
-	if text, ok := insertTexts.Load(key); ok {
-		return text.(string)
+	if text, ok := insertTexts.get(key); ok {
+		return text
 	}
 	var b strings.Builder
 	b.WriteString("insert into " + table + " (" + key.shape + ") values ")
@@ -102,6 +101,6 @@ func insertText(table string, columns []string, n int) string {
 		}
 		b.WriteString("(" + Placeholders(1+i*len(columns), len(columns)) + ")")
 	}
-	insertTexts.Store(key, b.String())
+	insertTexts.put(key, b.String())
 	return b.String()
 }

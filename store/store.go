@@ -54,8 +54,8 @@ type Store struct {
 	writer     *writer
 	lock       *os.File
 	log        *slog.Logger
-	generation atomic.Int64 // of PostgreSQL's connections; older ones are dropped
-	types      sync.Map     // PostgreSQL: table → its columns' types
+	generation atomic.Int64                          // of PostgreSQL's connections; older ones are dropped
+	types      remembered[string, map[string]string] // PostgreSQL: the types of each table's columns
 	migrating  sync.Mutex
 	gate       gate
 	closing    sync.Once

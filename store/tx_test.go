@@ -387,8 +387,8 @@ func TestClose(t *testing.T) {
 		refused(st.Read(ctx, func(*store.Tx) error { t.Error("a function ran after Close"); return nil }))
 		refused(st.Snapshot(ctx, func(*store.Tx) error { t.Error("a function ran after Close"); return nil }))
 		select {
-		case <-closed:
-			t.Error("Close did not wait")
+		case err := <-closed:
+			t.Errorf("Close did not wait: %v", err)
 		default:
 		}
 		release()

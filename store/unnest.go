@@ -35,8 +35,8 @@ func (tx *Tx) insertUnnest(ctx context.Context, table string, columns []string, 
 
 // columnTypes gives a table's columns with the base types of what they hold, asked for once.
 func (tx *Tx) columnTypes(ctx context.Context, table string) (map[string]string, error) {
-	if types, ok := tx.store.types.Load(table); ok {
-		return types.(map[string]string), nil
+	if types, ok := tx.store.types.get(table); ok {
+		return types, nil
 	}
 	types := map[string]string{}
 	err := tx.Each(ctx, func(scan func(...any) error) error {
@@ -53,7 +53,7 @@ func (tx *Tx) columnTypes(ctx context.Context, table string) (map[string]string,
 	if len(types) == 0 {
 		return nil, fmt.Errorf("there is no table %s", table)
 	}
-	tx.store.types.Store(strings.Clone(table), types)
+	tx.store.types.put(table, types)
 	return types, nil
 }
 
@@ -62,14 +62,7 @@ func unnestText(table string, columns []string, types map[string]string) string 
 	for i, name := range columns {
 		casts[i] = "cast($" + strconv.Itoa(i+1) + " as " + types[name] + "[])"
 	}
-	unnest := strings.Join(casts, ",")
-	key := insertKey{table, 0, strings.Join(columns, ",") + " " + unnest}
-	if text, ok := insertTexts.Load(key); ok {
-		return text.(string)
-	}
-	text := "insert into " + table + " (" + strings.Join(columns, ",") + ") select * from unnest(" + unnest + ")"
-	insertTexts.Store(key, text)
-	return text
+	return "insert into " + table + " (" + strings.Join(columns, ",") + ") select * from unnest(" + strings.Join(casts, ",") + ")"
 }
 
 // arrayOf is one column of rows as an array of a type.

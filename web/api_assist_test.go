@@ -315,6 +315,9 @@ func TestReaderLeaves(t *testing.T) {
 		if got := s.Do(t, "GET", path, author, nil).Want(t, 200); got.Header.Get("ETag") != `"r1"` || got.At("document.content") != "# One\n" {
 			t.Errorf("the document is %s", got.Text)
 		}
+		if strings.Contains(s.Logged(), "a request failed") {
+			t.Errorf("somebody's leaving is logged as our failure:\n%s", s.Logged())
+		}
 	})
 }
 
@@ -339,6 +342,10 @@ func TestRevokedInTheMiddle(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 		ai.Left(t)
+		events := s.Do(t, "GET", "/api/admin/audit/events?action=document.composed", s.SignIn(t, "eve", audit.Admin), nil).Want(t, 200).Text
+		if !strings.Contains(events, "WITHDRAWN") || !strings.Contains(events, "FAILURE") {
+			t.Errorf("the events are %s", events)
+		}
 		again := s.SignIn(t, "ann", audit.Author)
 		if got := s.Do(t, "GET", path, again, nil).Want(t, 200); got.Header.Get("ETag") != `"r1"` {
 			t.Errorf("the document is %s", got.Text)

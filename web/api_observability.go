@@ -62,7 +62,7 @@ type DispatchSummary struct {
 // AuthSummary is about sign-ins: within the window, and now.
 type AuthSummary struct {
 	SignIns             int `json:"signIns"`
-	FailedSignIns       int `json:"failedSignIns" doc:"A right password whose code is still to be given is none"`
+	FailedSignIns       int `json:"failedSignIns" doc:"A right password with which one is on the way, to a code or to enrollment, is none"`
 	Refreshes           int `json:"refreshes"`
 	ReusedRefreshTokens int `json:"reusedRefreshTokens" doc:"Each has ended its session"`
 	Refused             int `json:"refused" doc:"Everything that was not allowed, on whatever route"`

@@ -27,8 +27,9 @@ const (
 type eventStream struct {
 	x *exchange
 
-	mu    sync.Mutex // between whoever sends events and the beat
-	begun bool
+	mu     sync.Mutex // between whoever sends events and the beat
+	begun  bool
+	broken bool // nobody reads it any more
 }
 
 // send sends an event whose data is a value in JSON. An error says that nobody reads it.
@@ -52,19 +53,27 @@ func (e *eventStream) write(text string) error {
 		h["X-Accel-Buffering"] = []string{"no"} // nginx would keep events back
 		e.x.WriteHeader(http.StatusOK)
 	}
-	if _, err := io.WriteString(e.x, text); err != nil {
+	_, err := io.WriteString(e.x, text)
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
+		e.broken = true
 		return fmt.Errorf("write to the stream: %w", err)
 	}
-	return out.Flush()
+	return nil
 }
 
 // fail ends the stream with an error: as an event, or as the answer itself where nothing was sent yet.
+// The beat is over by then.
 func (e *eventStream) fail(err error) {
-	if e.begun {
+	switch {
+	case e.broken: // that is the error, and there is nobody to tell
+	case e.begun:
 		_ = e.send("error", e.x.problem(err))
-		return
+	default:
+		e.x.fail(err)
 	}
-	e.x.fail(err)
 }
 
 // attend keeps a stream alive while something is being waited for, and calls end with the reason when

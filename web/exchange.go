@@ -26,6 +26,7 @@ type exchange struct {
 	principal audit.Principal // Anonymous until admit has found out who it is
 	body      []byte          // as it was received
 	direct    bool            // straight from this machine, through no proxy
+	asPage    bool            // a person reads the answer
 	status    int
 	started   time.Time
 }
@@ -139,6 +140,12 @@ func (s *Server) panicked(x *exchange, v any) {
 // noRoute answers what no route takes: 405 where another method would do, else 404.
 func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 	x := w.(*exchange)
+	if wantsPage(r) {
+		x.becomePage()
+		if by, err := s.signedInBy(r, x.principal); err == nil { // for the navigation
+			x.principal = by
+		}
+	}
 	var allow []string
 	if cleanPath(r) {
 		for _, method := range [...]string{

@@ -117,8 +117,12 @@ func (x *exchange) problem(err error) *Problem {
 // fail answers with an error.
 func (x *exchange) fail(err error) { x.write(x.problem(err)) }
 
-// write sends a problem.
+// write sends a problem, as a page to whoever looks at pages.
 func (x *exchange) write(p *Problem) {
+	if x.asPage {
+		x.writePage(p)
+		return
+	}
 	b, _ := json.Marshal(p) // its details have been tried
 	h := x.Header()
 	h["Content-Type"] = []string{"application/problem+json"}

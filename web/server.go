@@ -1,6 +1,7 @@
 package web
 
 import (
+	"html/template"
 	"log/slog"
 	"net/http"
 
@@ -11,6 +12,7 @@ import (
 	"sealpost/config"
 	"sealpost/dispatch"
 	"sealpost/document"
+	"sealpost/rotation"
 	"sealpost/runbook"
 )
 
@@ -22,6 +24,8 @@ type Deps struct {
 	Dispatch  *dispatch.Dispatcher
 	Documents *document.Documents
 	Alerts    *dispatch.Alerts
+	Rotation  *rotation.Keeper
+	Retention *audit.Retention
 	Runbook   *runbook.Checker
 	Version   string
 	Logger    *slog.Logger
@@ -37,6 +41,13 @@ type Server struct {
 	health      health
 	metrics     *metrics
 	openAPIText openAPIText
+
+	pageAccounts *account.Accounts // sign-ins of pages
+	pageOrigin   *http.CrossOriginProtection
+	pages        []pageRoute
+	templates    map[string]*template.Template
+	assets       assets
+	streams      *streams
 }
 
 // New makes the server and all of its routes. It panics where a route is not whole: without an
@@ -48,6 +59,7 @@ func New(d Deps) *Server {
 	s := &Server{Deps: d, mux: http.NewServeMux(), metrics: newMetrics()}
 	s.forwarding.trusted = d.Config.TrustedProxies
 	s.api = newAPI(s)
+	s.preparePages()
 	s.operationRoutes()
 	s.authRoutes()
 	s.mfaRoutes()
@@ -58,6 +70,10 @@ func New(d Deps) *Server {
 	s.assistRoutes()
 	s.observabilityRoutes()
 	s.postureRoutes()
+	s.rotationRoutes()
+	s.retentionRoutes()
+	s.streamRoutes()
+	s.pageRoutes()
 	s.mux.Handle("/", http.HandlerFunc(s.noRoute))
 	return s
 }

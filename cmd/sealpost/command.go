@@ -26,6 +26,7 @@ func commands() []command {
 		{"serve", "", "run the server, configured by environment variables", serveCommand},
 		{"demo", "[--exit]", "show the way of a document on a server of its own, which needs nothing", demoCommand},
 		{"migrate", "", "bring the database's tables to this version, and end", migrateCommand},
+		{"rotate", "NAME --ticket T --rollback-plan P …", "replace a secret in its file, and record it", rotateCommand},
 		{"runbook", "verify [--only ID] [--json] …", "check each clause of the security runbook on this installation", runbookCommand},
 		{"listen", "[--secret-file FILE] [--addr HOST:PORT] …", "receive jobs, print them and check their signatures", listenCommand},
 		{"bench", "[--postgres URL] …", "measure this program on this machine, beside its floors", benchCommand},

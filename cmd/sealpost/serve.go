@@ -88,6 +88,7 @@ func (s *server) listenAndServe(ctx context.Context, ready func(url string)) err
 func (s *server) serve(ctx context.Context, l net.Listener, ready func(url string)) error {
 	srv := web.HTTPServer(l.Addr().String(), s.web.Handler())
 	srv.ErrorLog = slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug) // broken connections, mostly
+	srv.RegisterOnShutdown(s.web.EndStreams) // a drain waits for answers, and these have no end
 	scheme, accept := "http", func() error { return srv.Serve(l) }
 	if files := s.config.TLS; files.CertFile != "" {
 		certificate, err := loadCertificate(files.CertFile, files.KeyFile, s.logger)
@@ -101,7 +102,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	ended := make(chan error, 2)
-	dispatched, tidied, alerted := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	dispatched, tidied, alerted, kept := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(dispatched)
 		if err := s.dispatch.Run(work); err != nil {
@@ -115,6 +116,10 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 	go func() {
 		defer close(alerted)
 		s.alerts.Run(work)
+	}()
+	go func() {
+		defer close(kept)
+		s.rotation.Run(work)
 	}()
 	endOperator := s.serveOperator(ctx)
 	var failed error
@@ -147,6 +152,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 	<-dispatched // has a limit of its own
 	<-tidied
 	<-alerted
+	<-kept
 	return failed
 }
 

@@ -17,6 +17,7 @@ func (s *server) tidy(ctx context.Context) {
 	}{
 		{"forget answers to idempotency keys", s.log.ForgetAnswers},
 		{"forget what accounts no longer need", s.accounts.Tidy},
+		{"go on with retention that broke off", s.retention.Resume},
 	}
 	ticker := time.NewTicker(tidyEvery)
 	defer ticker.Stop()

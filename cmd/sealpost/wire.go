@@ -28,6 +28,8 @@ type server struct {
 
 	store     *store.Store
 	log       *audit.Log
+	rotation  *rotation.Keeper
+	retention *audit.Retention
 	accounts  *account.Accounts
 	dispatch  *dispatch.Dispatcher
 	assist    *assist.Assistant
@@ -54,14 +56,11 @@ func wire(ctx context.Context, c *config.Config, logger *slog.Logger) (_ *server
 		logger.Warn("this server has no name that outlives a restart: after a crash its jobs wait 15 s", "error", err)
 	}
 	s.log = audit.New(s.store, logger)
-	set, err := rotation.Load(ctx, s.log, rotation.Secrets{
-		JWT: c.Secrets.JWT.Reveal(), JWTPrevious: c.Secrets.JWTPrevious.Reveal(),
-		Data: c.Secrets.Data.Reveal(), DataPrevious: c.Secrets.DataPrevious.Reveal(),
-		Audit: c.Secrets.Audit.Reveal(), AuditPrevious: c.Secrets.AuditPrevious.Reveal(),
-	})
-	if err != nil {
+	if s.rotation, err = openKeeper(ctx, s.log, c, logger, s); err != nil {
 		return nil, err
 	}
+	set := s.rotation.Keys()
+	s.retention = audit.NewRetention(s.log, audit.RetentionOptions{Days: c.Audit.RetentionDays})
 	s.accounts = account.New(s.log, set, account.Options{
 		Auth: c.Auth, Issuer: c.PublicURL.String(), Production: c.Production(), Bootstrap: c.Secrets.Bootstrap,
 	})
@@ -76,7 +75,7 @@ func wire(ctx context.Context, c *config.Config, logger *slog.Logger) (_ *server
 	s.alerts = dispatch.NewAlerts(s.log, dispatch.AlertOptions{Alert: c.Dispatch.Alert, PublicURL: c.PublicURL.String(), Logger: logger})
 	s.web = web.New(web.Deps{
 		Config: c, Log: s.log, Accounts: s.accounts, Dispatch: s.dispatch, Documents: s.documents,
-		Alerts: s.alerts, Runbook: runbook.New(runbook.Options{Config: c, Log: s.log}),
+		Alerts: s.alerts, Rotation: s.rotation, Retention: s.retention, Runbook: runbook.New(runbook.Options{Config: c, Log: s.log, Rotation: s.rotation}),
 		Version: versionText(), Logger: logger,
 	})
 	return s, nil

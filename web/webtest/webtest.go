@@ -39,6 +39,8 @@ type Server struct {
 	Dispatch  *dispatch.Dispatcher
 	Documents *document.Documents
 	Alerts    *dispatch.Alerts // nothing runs it: a test that is about alerts does
+	Rotation  *rotation.Keeper // nothing runs it: files are read again when Reload is called
+	Retention *audit.Retention
 	Runbook   *runbook.Checker
 
 	// StopDispatch ends the dispatcher, which otherwise runs as long as the server.
@@ -63,12 +65,15 @@ func Start(t testing.TB, st *store.Store, env ...string) *Server {
 	}
 	logger := slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: level}))
 	s.Log = audit.New(st, logger)
-	s.Keys, err = rotation.Load(t.Context(), s.Log, rotation.Secrets{
-		JWT: c.Secrets.JWT.Reveal(), Data: c.Secrets.Data.Reveal(), Audit: c.Secrets.Audit.Reveal(),
+	s.Rotation, err = rotation.Open(t.Context(), s.Log, rotation.Sources{Secrets: c.Secrets}, rotation.Options{
+		TokenLife: c.Auth.AccessTTL, MaxAgeDays: c.RotationMaxAgeDays, Sealed: append(account.Sealed(), dispatch.Sealed()...),
+		Endpoints: s.endpointSecrets, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Keys = s.Rotation.Keys()
+	s.Retention = audit.NewRetention(s.Log, audit.RetentionOptions{Days: c.Audit.RetentionDays})
 	s.Accounts = account.New(s.Log, s.Keys, account.Options{
 		Auth: c.Auth, Issuer: c.PublicURL.String(), Production: c.Production(), Bootstrap: c.Secrets.Bootstrap,
 	})
@@ -81,10 +86,10 @@ func Start(t testing.TB, st *store.Store, env ...string) *Server {
 		APIKey: c.Secrets.OpenAI, BaseURL: c.AI.BaseURL, Model: c.AI.Model,
 	}))
 	s.Alerts = dispatch.NewAlerts(s.Log, dispatch.AlertOptions{Alert: c.Dispatch.Alert, PublicURL: c.PublicURL.String(), Logger: logger})
-	s.Runbook = runbook.New(runbook.Options{Config: c, Log: s.Log})
+	s.Runbook = runbook.New(runbook.Options{Config: c, Log: s.Log, Rotation: s.Rotation})
 	s.Web = web.New(web.Deps{
 		Config: c, Log: s.Log, Accounts: s.Accounts, Dispatch: s.Dispatch, Documents: s.Documents,
-		Alerts: s.Alerts, Runbook: s.Runbook, Version: "test", Logger: logger,
+		Alerts: s.Alerts, Rotation: s.Rotation, Retention: s.Retention, Runbook: s.Runbook, Version: "test", Logger: logger,
 	})
 	dispatching, stop := context.WithCancel(context.Background())
 	var dispatched, served sync.WaitGroup
@@ -118,6 +123,16 @@ func Start(t testing.TB, st *store.Store, env ...string) *Server {
 		s.Log.Close(context.Background())
 	})
 	return s
+}
+
+// endpointSecrets tells rotation of the dispatcher's.
+func (s *Server) endpointSecrets(ctx context.Context) ([]rotation.EndpointSecret, error) {
+	ages, err := s.Dispatch.SecretAges(ctx)
+	list := make([]rotation.EndpointSecret, len(ages))
+	for i, a := range ages {
+		list[i] = rotation.EndpointSecret{ID: a.EndpointID, Name: a.Name, ChangedAt: a.ChangedAt}
+	}
+	return list, err
 }
 
 // SignIn gives an access token of a person with a role, who is made where there is none of that name.

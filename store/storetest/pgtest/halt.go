@@ -35,8 +35,10 @@ func (c *Cluster) Halt(ctx context.Context) error {
 	defer tick.Stop()
 	for { // the guard says when its server has ended, and keeps the files
 		if _, err := os.Stat(c.file("exited")); err == nil {
-			c.halted = true
-			return c.endGuard()
+			// Only then may the pipe end: a guard that is still there would remove the files.
+			_ = c.guard.Wait() // its status is the server's
+			c.guard, c.halted = nil, true
+			return c.leash.Close()
 		}
 		select {
 		case <-ctx.Done():

@@ -1,0 +1,74 @@
+package web
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"sealpost/fault"
+)
+
+// A guarded action (SPEC §5.6) whose sender has not signed in freshly is answered with a form that
+// asks for the password, and sends the action again with it: every field of the first form is a hidden
+// one of this form, and its address is the action's own. So nothing is kept meanwhile, there is no
+// address to be led astray by, and the action goes on. A guarded form therefore carries no password.
+
+const reauthPrefix = "reauth."
+
+type reauthData struct {
+	form
+	Action string // where the form goes: the action's own address
+	Back   string // where whoever does not want to goes
+	Fields []hiddenField
+	MFA    bool
+	Email  string
+}
+
+type hiddenField struct{ Name, Value string }
+
+// confirmed makes sure that whoever sent a guarded form is freshly signed in, by what the form carries
+// or by asking. done says that the answer is given.
+func (p *page) confirmed() (done bool, err error) {
+	if p.form.Has(reauthPrefix + "password") {
+		cookie, err := p.Accounts.PageReauth(p.ctx, p.by, p.form.Get(reauthPrefix+"password"), p.factor(reauthPrefix))
+		if err != nil {
+			if needsReauth(err) || needsFactor(err) || fault.Is(err, fault.TooMany) || correctable(err) {
+				return true, p.askReauth(p.x.problem(err).Status, err, true)
+			}
+			return false, err
+		}
+		p.setPageCookie(cookie)
+		if err := p.become(cookie); err != nil {
+			return false, err
+		}
+	}
+	if err := p.Accounts.Guard(p.by); err != nil {
+		return true, p.askReauth(http.StatusForbidden, err, false)
+	}
+	return false, nil
+}
+
+// askReauth shows the form. tried says that it was filled in, and not rightly.
+func (p *page) askReauth(status int, err error, tried bool) error {
+	user, e := p.Accounts.User(p.ctx, p.by.UserID)
+	if e != nil {
+		return e
+	}
+	data := reauthData{form: form{Errors: map[string]string{}}, Action: p.r.URL.Path, Back: back(p.r.URL.Path), MFA: user.MFAEnabled, Email: user.Email}
+	if tried {
+		data.Error = p.signInError(err)
+	}
+	for name := range p.form {
+		if !strings.HasPrefix(name, reauthPrefix) {
+			data.Fields = append(data.Fields, hiddenField{name, p.form.Get(name)})
+		}
+	}
+	slices.SortFunc(data.Fields, func(a, b hiddenField) int { return strings.Compare(a.Name, b.Name) })
+	return p.render(status, "reauth", data)
+}
+
+// back is the page that an action's form was on: the thing's own, or the list it is to be in.
+func back(action string) string {
+	parts := strings.Split(action, "/") // "", "endpoints", id, "pause"
+	return strings.Join(parts[:min(len(parts), 3)], "/")
+}
