@@ -118,7 +118,7 @@ func (c *call) stream(ctx context.Context, d dialect) error {
 	w.timer = time.AfterFunc(c.a.o.Silence, func() { cancel(errSilent) })
 	defer w.timer.Stop()
 
-	response, err := w.post(ctx, c, c.request(d))
+	response, err := w.post(ctx, c, c.request(d)) //nolint:bodyclose // the stream does
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"sealpost/fault"
 	"sealpost/store"
@@ -104,6 +107,12 @@ func TestCheckOfAJob(t *testing.T) {
 		{"no content type", NewJob{EndpointID: id}, fault.Invalid},
 		{"content type with a line break", NewJob{EndpointID: id, ContentType: "text/plain\r\nX: y"}, fault.Invalid},
 		{"over before it came", NewJob{EndpointID: id, ContentType: "text/plain", ExpireAt: now.Add(-time.Second)}, fault.Invalid},
+		{"content type that names no type", NewJob{EndpointID: id, ContentType: "attachment"}, fault.Invalid},
+		{"content type beyond ASCII", NewJob{EndpointID: id, ContentType: `text/plain; a="ä"`}, fault.Invalid},
+		{"due at its end", NewJob{EndpointID: id, ContentType: "text/plain", DeliverAfter: now.Add(time.Hour), ExpireAt: now.Add(time.Hour)}, fault.Invalid},
+		{"due at the end of time", NewJob{EndpointID: id, ContentType: "text/plain", DeliverAfter: maxTime}, fault.Internal},
+		{"due after the end of time", NewJob{EndpointID: id, ContentType: "text/plain", DeliverAfter: maxTime.Add(time.Second)}, fault.Invalid},
+		{"over after the end of time", NewJob{EndpointID: id, ContentType: "text/plain", ExpireAt: maxTime.Add(time.Second)}, fault.Invalid},
 		{"due after its end", NewJob{EndpointID: id, ContentType: "text/plain", DeliverAfter: now.Add(2 * time.Hour), ExpireAt: now.Add(time.Hour)}, fault.Invalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,17 +124,65 @@ func TestCheckOfAJob(t *testing.T) {
 }
 
 func TestCheckURL(t *testing.T) {
-	for _, good := range []string{"https://example.com/hook", "http://[::1]:8080/", "https://example.com?x=1"} {
+	for _, good := range []string{"https://example.com/hook", "http://[::1]:8080/", "https://example.com?x=1", "http://[fe80::1%25eth0]:1/", "https://example.com:65535/%C3%A4"} {
 		if err := checkURL(good); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
 	for _, bad := range []string{
 		"", "example.com", "ftp://example.com", "https://", "https:///x", "https://u:p@example.com",
-		"https://example.com/#x", "javascript:alert(1)", "https:example.com", "http://a b/", "https://example.com/" + string(make([]byte, 3000)),
+		"https://example.com/#x", "javascript:alert(1)", "https://ä.example", "https://%c3%a4.example", "https://example.com/?a b", "https://example.com:0",
+		"https://example.com:65536", "https:example.com", "http://a b/", "https://example.com/" + string(make([]byte, 3000)),
 	} {
 		if err := checkURL(bad); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	for _, tt := range []struct {
+		text  string
+		limit int
+		want  string
+	}{
+		{"plain", 10, "plain"}, {"  two\r\n lines\t", 20, "two lines"}, {"a\x00b\x1b[31m", 20, "a b [31m"}, {"half \xe2\x98", 20, "half"},
+		{"\u202eright to left\u2028", 20, "right to left"}, {"ääää", 5, "ää"}, {"", 5, ""}, {"\n", 5, ""},
+	} {
+		if got := oneLine(tt.text, tt.limit); got != tt.want {
+			t.Errorf("oneLine(%q, %d) = %q, want %q", tt.text, tt.limit, got, tt.want)
+		}
+	}
+}
+
+func FuzzOneLine(f *testing.F) {
+	f.Add("net/http: malformed \x00\xff")
+	f.Fuzz(func(t *testing.T, text string) {
+		got := oneLine(text, maxLastError)
+		if len(got) > maxLastError || !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q became %q", text, got)
+		}
+	})
+}
+
+// The beginning of an id is a range of whole ids; what is no beginning is refused.
+func TestStartingWith(t *testing.T) {
+	const id = "0190abcd-1234-7567-89ab-cdef01234567"
+	for _, q := range []string{id[:8], id[:9], id[:20], id, strings.ToUpper(id)} {
+		r, err := startingWith(q)
+		if err != nil || r.from > id || r.to < id || !store.ValidID(r.from) || !store.ValidID(r.to) || !strings.HasPrefix(r.to, strings.ToLower(q)) {
+			t.Errorf("%q: %v (%v)", q, r, err)
+		}
+	}
+	for _, q := range []string{"", id[:7], id + "0", "0190abcg", "0190abcd1", "0190-abc", "0190abcd_", "0190abc ", "ä190abcd"} {
+		if _, err := startingWith(q); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: %v", q, err)
+		}
+	}
+	if r := idsBefore(id); r.to != id[:35]+"6" || r.from != firstID {
+		t.Errorf("before %s: %v", id, r)
+	}
+	if r := idsBefore("0190abcd-1234-7567-8900-000000000000"); r.to != "0190abcd-1234-7567-88ff-ffffffffffff" {
+		t.Errorf("before a round one: %v", r)
 	}
 }

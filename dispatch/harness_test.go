@@ -119,6 +119,8 @@ func endpoint(t *testing.T, d *Dispatcher, url string) Endpoint {
 	return e
 }
 
+var noKey audit.Once
+
 func renderJob(j Job) audit.Answer {
 	b, _ := json.Marshal(map[string]string{"id": j.ID})
 	return audit.Answer{Status: http.StatusAccepted, Body: b}
@@ -162,7 +164,13 @@ func await(t *testing.T, d *Dispatcher, id string, want Status) Job {
 // eventually waits at most 20 s for a condition.
 func eventually(t *testing.T, holds func() bool, what func() string) {
 	t.Helper()
-	end := time.Now().Add(20 * time.Second)
+	within(t, 20*time.Second, holds, what)
+}
+
+// within waits for a condition, at most for a limit.
+func within(t *testing.T, limit time.Duration, holds func() bool, what func() string) {
+	t.Helper()
+	end := time.Now().Add(limit)
 	for !holds() {
 		if time.Now().After(end) {
 			t.Fatal(what())

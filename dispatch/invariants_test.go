@@ -97,6 +97,12 @@ func (rc *scripted) reset() {
 	rc.answer, rc.took, rc.asked, rc.wrong = map[string]int{}, map[string]int{}, map[string]int{}, nil
 }
 
+func (rc *scripted) set(path string, status int) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	rc.answer[path] = status
+}
+
 // world is the model: what is known to have happened, beside what the tables say.
 type world struct {
 	t       *testing.T
@@ -141,7 +147,7 @@ func newWorld(rt *rapid.T, t *testing.T, st *store.Store, rc *scripted) *world {
 		}
 		w.ids = append(w.ids, e.ID)
 		w.paths[e.ID], w.caps[e.ID] = path, e.Concurrency
-		rc.answer[path] = http.StatusOK
+		rc.set(path, http.StatusOK)
 	}
 	return w
 }
@@ -186,11 +192,9 @@ func (w *world) accept(rt *rapid.T) {
 // turn has a server claim and send. What came of it is stored by its next turn, if it has one.
 func (w *world) turn(rt *rapid.T) {
 	d := w.server(rt)
-	w.rc.mu.Lock()
-	for _, path := range w.paths {
-		w.rc.answer[path] = rapid.SampledFrom([]int{200, 204, 200, 503, 500, 429, 0, 302, 422, 410}).Draw(rt, "answer")
+	for _, id := range w.ids {
+		w.rc.set(w.paths[id], rapid.SampledFrom([]int{200, 204, 200, 503, 500, 429, 0, 302, 422, 410}).Draw(rt, "answer"))
 	}
-	w.rc.mu.Unlock()
 	w.turnOf(rt, d, true)
 }
 
@@ -488,11 +492,9 @@ func (w *world) events(rt *rapid.T) (told map[string]map[string]int, last map[st
 
 // finish lets receivers be well and endpoints be open. Then no job stays behind.
 func (w *world) finish(rt *rapid.T) {
-	w.rc.mu.Lock()
 	for _, path := range w.paths {
-		w.rc.answer[path] = http.StatusOK
+		w.rc.set(path, http.StatusOK)
 	}
-	w.rc.mu.Unlock()
 	w.missBeats(rt) // the frozen, and what they hold, are given up
 	for range 20*len(w.jobs) + 20 {
 		for _, id := range w.ids { // a 410 may still be on its way into the tables

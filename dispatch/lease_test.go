@@ -171,3 +171,40 @@ func TestLeasesInDoubtAreGivenBack(t *testing.T) {
 		}
 	})
 }
+
+// A server that was forgotten as dead, and claimed before its next beat, may have ended right then.
+func TestLeasesOfAServerThatNobodyKnows(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		_, id := crash(t, st, fast())
+		write(t, st, `delete from node`)
+		next := newDispatcher(t, st, fast())
+		if err := next.tendOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if job, _ := next.Get(t.Context(), admin, id); job.Status != Retrying {
+			t.Errorf("the job is %s", job.Status)
+		}
+	})
+}
+
+// A lease ends by itself where its server lives and cannot store the end of the attempt.
+func TestOverdueLeasesAreTakenBack(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		d, id := crash(t, st, fast())
+		until := count(t, d, `select lease_until from dispatch_job where id = $1`, id)
+		if left := time.Until(time.UnixMicro(int64(until))); left < 25*time.Second || left > 2*time.Second+leaseMargin {
+			t.Errorf("a lease for a timeout of 2 s lasts %s", left)
+		}
+		write(t, st, `update dispatch_job set lease_until = 1`)
+		if err := d.tendOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if job, _ := d.Get(t.Context(), admin, id); job.Status != Retrying {
+			t.Errorf("the job is %s", job.Status)
+		}
+		events, err := d.log.Events(t.Context(), audit.Filter{EntityID: id}, store.Page{Limit: 10})
+		if err != nil || len(events.Items) != 2 || events.Items[0].Action != "dispatch.attempt.interrupted" {
+			t.Errorf("events %+v (%v)", events.Items, err)
+		}
+	})
+}

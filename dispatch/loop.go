@@ -58,7 +58,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		}
 		d.sleep(ctx, pause, d.wake)
 	}
-	d.drain(sending, cancelSending, &deliveries)
+	d.drain(sending, cancelSending, &deliveries, drainFor)
 	<-tending
 	return d.unregister(context.WithoutCancel(ctx))
 }
@@ -151,14 +151,14 @@ func (d *Dispatcher) start(ctx context.Context, dl *delivery, deliveries *sync.W
 	})
 }
 
-// drain lets deliveries end and stores them.
-func (d *Dispatcher) drain(ctx context.Context, cancelSending context.CancelFunc, deliveries *sync.WaitGroup) {
+// drain lets deliveries end, for as long as there is patience, and stores them.
+func (d *Dispatcher) drain(ctx context.Context, cancelSending context.CancelFunc, deliveries *sync.WaitGroup, patience time.Duration) {
 	all := make(chan struct{})
 	go func() {
 		deliveries.Wait()
 		close(all)
 	}()
-	limit := time.NewTimer(drainFor)
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	for waiting := true; waiting; {
 		select {

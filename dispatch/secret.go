@@ -93,6 +93,7 @@ func (d *Dispatcher) RotateSecret(ctx context.Context, by audit.Principal, id st
 			Details: map[string]any{"overlapHours": overlap.Hours()},
 		}}, err
 	})
+	d.endpoints.forget(id)
 	d.Wake()
 	if err != nil {
 		return Endpoint{}, "", err
@@ -124,6 +125,14 @@ const (
 	maxCached   = 4096 // bounds the cache; past it, it starts anew
 	readAgainIn = 30 * time.Second
 )
+
+// forget lets an endpoint's secrets be read again at once.
+func (c *endpointCache) forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.entries, id)
+	delete(c.failed, id)
+}
 
 // unreadable lists the endpoints whose secrets could not be read a moment ago.
 func (c *endpointCache) unreadable() []string {

@@ -8,12 +8,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-components=(cc python3 postgresql)
+components=(cc python3 postgresql shell)
 
 why_of() {
 	case $1 in
 	cc) echo 'a C compiler and the C library, which the race detector is linked with' ;;
 	python3) echo 'Python 3, in which the example receiver for integrators is written' ;;
+	shell) echo 'bash, curl and jq, in which the operator'\''s guide speaks (docs/operations.md)' ;;
 	postgresql) echo 'the server binaries of PostgreSQL 15 or newer (postgres, initdb); no server has to run' ;;
 	esac
 }
@@ -23,6 +24,7 @@ packages_of() { # Debian's and Ubuntu's
 	cc) echo gcc libc6-dev ;;
 	python3) echo python3 ;;
 	postgresql) echo postgresql ;;
+	shell) echo bash curl jq ;;
 	esac
 }
 
@@ -33,6 +35,8 @@ have_cc() {
 }
 
 have_python3() { python3 -c 'import hmac, http.server, json, sqlite3' >/dev/null 2>&1; }
+
+have_shell() { bash -c 'jq -n . && curl --version' >/dev/null 2>&1; }
 
 # Found by the code that the tests use, so that the two never disagree.
 have_postgresql() { ${GO:-go} run ./store/storetest/withpostgres -where >/dev/null 2>"$errors"; }

@@ -84,6 +84,14 @@ func Positional(query string, args ...any) (text string, values []any, err error
 	return p.text, values, err
 }
 
+// Gate is what Close waits at.
+type Gate struct{ gate }
+
+// The gate's methods.
+func (g *Gate) Enter() bool                { return g.enter() }
+func (g *Gate) Leave()                     { g.leave() }
+func (g *Gate) Close(d time.Duration) bool { return g.close(d) }
+
 // Running tells how many runs of a Gather there are.
 func (g *Gather[K, V]) Running() int {
 	g.mu.Lock()

@@ -64,6 +64,8 @@ func (s *statements) trim() {
 
 // close closes all statements, when none is running any more.
 func (s *statements) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, stmt := range s.prepared {
 		_ = stmt.Close()
 	}

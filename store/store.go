@@ -26,6 +26,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"sealpost/fault"
 )
@@ -78,11 +79,17 @@ func Open(ctx context.Context, databaseURL string, o Options) (*Store, error) {
 // Dialect tells which of the two databases this is.
 func (s *Store) Dialect() Dialect { return s.dialect }
 
+// closePatience is how long Close waits for what is under way: an answer that a broken network has
+// swallowed never comes.
+const closePatience = 15 * time.Second
+
 // Close waits for what is under way, reads and writes, and closes the database. What comes after it
 // is answered with fault.Unavailable.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
-		s.gate.close()
+		if !s.gate.close(closePatience) {
+			s.log.Error("the database is closed while it is being used", "seconds", closePatience.Seconds())
+		}
 		var errs []error
 		if s.writer != nil {
 			errs = append(errs, s.writer.close())
@@ -121,7 +128,7 @@ func (s *Store) Read(ctx context.Context, fn func(*Tx) error) error {
 		return errClosed()
 	}
 	defer s.gate.leave()
-	return fn(&Tx{store: s, q: s.read, only: nothing})
+	return (&Tx{store: s, q: s.read, only: nothing}).run(fn)
 }
 
 // Snapshot runs statements on one consistent, read-only view of the database. It is for short
@@ -191,12 +198,24 @@ func (g *gate) enter() bool {
 
 func (g *gate) leave() { g.inside.Done() }
 
-// close shuts the gate and waits until everybody has left.
-func (g *gate) close() {
+// close shuts the gate and waits until everybody has left. false: somebody has not, for so long.
+func (g *gate) close(patience time.Duration) bool {
 	g.mu.Lock()
 	g.shut = true
 	g.mu.Unlock()
-	g.inside.Wait()
+	empty := make(chan struct{})
+	go func() {
+		defer close(empty)
+		g.inside.Wait()
+	}()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	select {
+	case <-empty:
+		return true
+	case <-limit.C:
+		return false
+	}
 }
 
 func errClosed() error { return fault.New(fault.Unavailable, "the server is ending") }

@@ -31,11 +31,13 @@ type Tx struct {
 	whole  bool            // a transaction, which ends with the first statement that fails
 	failed error           // that statement's error
 	inRows bool            // Each is giving out rows
+	over   bool            // its function has ended
 }
 
 // run gives fn's error, or that of a statement whose error fn left aside: PostgreSQL would not commit,
 // and SQLite may have undone more than that statement.
 func (tx *Tx) run(fn func(*Tx) error) error {
+	defer func() { tx.over = true }()
 	err := fn(tx)
 	if err == nil {
 		err = tx.failed
@@ -136,6 +138,9 @@ func (r Row) Scan(dest ...any) error {
 
 // check refuses a statement that one of the databases would refuse, or that this Tx may not run.
 func (tx *Tx) check(query string, args []any) error {
+	if tx.over {
+		return errors.New("a statement after the function that it belongs to")
+	}
 	if tx.failed != nil {
 		return fmt.Errorf("an earlier statement of this transaction failed: %w", tx.failed)
 	}

@@ -334,6 +334,53 @@ func TestManyStatements(t *testing.T) {
 	})
 }
 
+// A Tx that somebody has kept is of no use: on SQLite its statements would be in others' transactions.
+func TestATxEndsWithItsFunction(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		ctx := t.Context()
+		write(t, st, `create table t (id bigint)`)
+		for how, run := range map[string]func(context.Context, func(*store.Tx) error) error{"Read": st.Read, "Snapshot": st.Snapshot, "Write": st.Write} {
+			var kept *store.Tx
+			if err := run(ctx, func(tx *store.Tx) error { kept = tx; return nil }); err != nil {
+				t.Fatal(err)
+			}
+			for _, err := range []error{
+				kept.QueryRow(ctx, `select 1`).Scan(new(int)),
+				kept.Insert(ctx, "t", []string{"id"}, [][]any{{1}}),
+				kept.Each(ctx, func(func(...any) error) error { return nil }, `select 1`),
+			} {
+				if err == nil {
+					t.Errorf("%s: a statement ran after its end", how)
+				}
+			}
+		}
+		if n := number(t, st, `select count(*) from t`); n != 0 {
+			t.Errorf("%d rows were written", n)
+		}
+	})
+}
+
+// Close waits at the gate for those inside, and not for ever.
+func TestGate(t *testing.T) {
+	var g store.Gate
+	for range 2 {
+		if !g.Enter() {
+			t.Fatal("an open gate lets nobody in")
+		}
+	}
+	if g.Close(10 * time.Millisecond) {
+		t.Error("two are inside, and the gate is said to be empty")
+	}
+	if g.Enter() {
+		t.Error("a shut gate lets somebody in")
+	}
+	g.Leave()
+	go g.Leave()
+	if !g.Close(20 * time.Second) {
+		t.Error("everybody has left, and the gate is said not to be empty")
+	}
+}
+
 // Close waits for reads and writes that are under way, serves those that wait, and refuses the rest.
 func TestClose(t *testing.T) {
 	storetest.EachURL(t, func(t *testing.T, url string) {

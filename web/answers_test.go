@@ -59,7 +59,6 @@ func TestProblems(t *testing.T) {
 		{"GET", "/test/fail/wrapped", 404, "not here"},
 		{"GET", "/test/fail/preRequired", 428, "name the version"},
 		{"GET", "/nothing", 404, "nothing at this address"},
-		{"GET", "/", 404, "nothing at this address"},
 		{"GET", "/livez/", 404, "nothing at this address"},
 		{"GET", "//livez", 404, "nothing at this address"},
 		{"GET", "/x/../livez", 404, "nothing at this address"},

@@ -127,7 +127,7 @@ func TestAuditEvents(t *testing.T) {
 			t.Errorf("one event: %s", one.Text)
 		}
 		wantProblem(t, s.Do(t, "GET", "/api/admin/audit/events/01890a5d-ac96-774b-bcce-b302099a8057", auditor, nil), 404, "no audit event")
-		wantProblem(t, s.Do(t, "GET", "/api/admin/audit/events/nonsense", auditor, nil), 404, "no audit event")
+		wantProblem(t, s.Do(t, "GET", "/api/admin/audit/events/nonsense", auditor, nil), 404, "no such audit event")
 		wantProblem(t, s.Do(t, "GET", "/api/admin/audit/events/"+strings.Repeat("x", 65), auditor, nil), 422, formOf)
 		wantProblem(t, s.Do(t, "GET", "/api/admin/audit/events?outcome=GOOD", auditor, nil), 422, formOf)
 		wantProblem(t, s.Do(t, "GET", "/api/admin/audit/events", author, nil), 403, "your role")

@@ -35,6 +35,7 @@ const jobsShown = 50
 var statuses = []dispatch.Status{dispatch.Pending, dispatch.InFlight, dispatch.Retrying, dispatch.Dispatched, dispatch.DeadLetter}
 
 type jobsData struct {
+	form
 	Statuses  []dispatch.Status
 	Endpoints []dispatch.Endpoint // to narrow the list to; empty for whoever may not see them
 	Filter    dispatch.JobFilter
@@ -63,10 +64,15 @@ func (p *page) jobs() error {
 		f.Status = ""
 	}
 	after, ok := parseCursor(p.query("cursor"))
-	if !ok || len(f.Q) > 64 || len(f.EndpointID) > 64 {
+	if !ok || len(f.EndpointID) > 64 {
 		return fault.New(fault.BadRequest, "this address is none of a list of jobs")
 	}
+	status, asked := http.StatusOK, form{Values: map[string]string{"q": f.Q}, Errors: map[string]string{}}
 	list, err := p.Dispatch.List(p.ctx, p.by, f, store.Page{Limit: jobsShown, After: after})
+	if fault.Is(err, fault.Invalid) { // nothing begins with what was typed: that is said beside it
+		asked.refused(err)
+		status, err = p.x.problem(err).Status, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -75,7 +81,7 @@ func (p *page) jobs() error {
 		return err
 	}
 	data := jobsData{
-		Statuses: statuses, Filter: f, Rows: rows, First: after == "", Here: jobsAddress(f, p.query("cursor")), Newest: jobsAddress(f, ""),
+		form: asked, Statuses: statuses, Filter: f, Rows: rows, First: after == "", Here: jobsAddress(f, p.query("cursor")), Newest: jobsAddress(f, ""),
 		Retry: retryForm{dispatch.DefaultRetry, dispatch.MaxRetry},
 	}
 	if list.Next != "" {
@@ -86,7 +92,7 @@ func (p *page) jobs() error {
 			return err
 		}
 	}
-	return p.render(http.StatusOK, "jobs", data)
+	return p.render(status, "jobs", data)
 }
 
 // jobsAddress is the address of a list of jobs.

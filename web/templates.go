@@ -27,7 +27,7 @@ var sharedTemplates = []string{"templates/layout.html", "templates/parts.html"}
 func newTemplates(a assets) (map[string]*template.Template, error) {
 	base, err := template.New("").Funcs(template.FuncMap{
 		"asset": a.of, "utc": utc, "rfc3339": rfc3339, "lower": strings.ToLower, "bytes": byteSize,
-		"took": took, "short": shortID, "picture": picture, "status": statusClass, "args": args,
+		"took": took, "sentence": sentenceOf, "short": shortID, "picture": picture, "status": statusClass, "args": args,
 	}).ParseFS(templateFiles, sharedTemplates...)
 	if err != nil {
 		return nil, err
@@ -195,11 +195,13 @@ func args(pairs ...any) (map[string]any, error) {
 func asText(b []byte, limit int) (text string, isText, cut bool) {
 	if cut = len(b) > limit; cut {
 		b = b[:limit]
-		for len(b) > 0 && !utf8.RuneStart(b[len(b)-1]) { // not in the middle of a character
-			b = b[:len(b)-1]
-		}
-		if len(b) > 0 && b[len(b)-1] >= utf8.RuneSelf {
-			b = b[:len(b)-1]
+		for i := len(b) - 1; i >= 0 && i >= len(b)-utf8.UTFMax; i-- { // not in the middle of a character
+			if utf8.RuneStart(b[i]) {
+				if !utf8.FullRune(b[i:]) {
+					b = b[:i]
+				}
+				break
+			}
 		}
 	}
 	if utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 {

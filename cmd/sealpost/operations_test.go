@@ -76,7 +76,7 @@ func TestTheGuidesPathsAreRoutes(t *testing.T) {
 // TestTheGuideWorks runs the guide's commands, all of them in their order and in one shell, on the real
 // program in production settings.
 func TestTheGuideWorks(t *testing.T) {
-	w := newWalk(t, storetest.SQLiteURL(t))
+	w := newWalk(t, storetest.SQLiteURL(t), "JWT_SECRET_FILE=$SECRETS/JWT_SECRET", "JWT_SECRET_PREVIOUS_FILE=$SECRETS/empty")
 	w.receiver.fix(true)
 	var script strings.Builder
 	script.WriteString(guidePrelude)
@@ -93,7 +93,7 @@ func TestTheGuideWorks(t *testing.T) {
 		fmt.Fprintf(&script, "echo %q\n%s", "== "+strings.TrimPrefix(first, "# "), b[1])
 	}
 	script.WriteString("echo '== all of it has run'\n")
-	codes := httptest.NewServer(http.HandlerFunc(guideCodes(t)))
+	codes := httptest.NewServer(guideCodes(t))
 	defer codes.Close()
 	path, err := binary()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -164,7 +165,8 @@ func (w *walk) sessions() []walkStep {
 	var leaked walker
 	return []walkStep{
 		{"- Recommended pilot defaults:", func() {
-			w.posture("RB-1.1", "RB-1.2", "RB-1.3", "RB-1.4", "RB-1.5", "RB-2.1", "RB-2.2", "RB-2.3", "RB-2.4", "RB-2.5", "RB-3.3", "RB-5.2", "RB-6.2")
+			w.posture("RB-1.1", "RB-1.2", "RB-1.3", "RB-1.4", "RB-1.5", "RB-2.1", "RB-2.2", "RB-2.3", "RB-2.4", "RB-2.5", "RB-3.1", "RB-3.2", "RB-3.3", "RB-3.5", "RB-3.6", "RB-5.2", "RB-6.2")
+			w.verifyByURL()
 		}},
 		{"- `SESSION_TTL_HOURS=12`", func() {
 			w.refusesToStart("SESSION_TTL_HOURS", "SESSION_TTL_HOURS=25")
@@ -225,6 +227,23 @@ func (w *walk) posture(ids ...string) {
 	}
 }
 
+// verifyByURL has the command ask the server by its URL, as an admin from elsewhere does.
+func (w *walk) verifyByURL() {
+	w.t.Helper()
+	w.put("token", w.admin.token)
+	path, err := binary()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var out strings.Builder
+	cmd := exec.CommandContext(w.t.Context(), path, "runbook", "verify", "--only", "RB-1.1,RB-1.2,RB-1.3",
+		"--url", w.p.api.URL+"/", "--token-file", filepath.Join(w.secrets, "token"))
+	cmd.Env, cmd.Stdout, cmd.Stderr = []string{}, &out, &out
+	if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "3 PASS, 0 FAIL") {
+		w.t.Errorf("runbook verify --url: %v\n%s", err, out.String())
+	}
+}
+
 // Section 5.
 func (w *walk) reliability() []walkStep {
 	return []walkStep{
@@ -239,7 +258,7 @@ func (w *walk) reliability() []walkStep {
 		{"- `GET /api/admin/dispatch/jobs`", func() {
 			a := w.call(w.admin, "GET", "/api/admin/dispatch/jobs?endpointId="+w.endpointID+"&q="+w.jobID, nil, 200).want("pageInfo.returned", 1.0)
 			job := a.body["jobs"].([]any)[0].(map[string]any)
-			for _, name := range strings.Fields("id endpointId documentId status attemptCount maxAttempts nextRetryAt dispatchedAt " +
+			for name := range strings.FieldsSeq("id endpointId documentId status attemptCount maxAttempts nextRetryAt dispatchedAt " +
 				"deadLetteredAt deadLetterReason lastError createdAt updatedAt") {
 				if _, ok := job[name]; !ok {
 					w.t.Errorf("the job has no %s: %v", name, job)

@@ -134,7 +134,8 @@ func (r *walkReceiver) times(id string) int {
 
 const walkAIKey = "sk-walk-0123456789"
 
-func newWalk(t *testing.T, databaseURL string) *walk {
+// newWalk starts the program. env is more of its environment, to which the folder of secrets is given.
+func newWalk(t *testing.T, databaseURL string, env ...string) *walk {
 	w := &walk{
 		t: t, secrets: t.TempDir(), alerts: make(chan string, 10), receiver: &walkReceiver{taken: map[string]int{}},
 		http:   &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{}},
@@ -165,15 +166,21 @@ func newWalk(t *testing.T, databaseURL string) *walk {
 	for _, name := range []string{"JWT_SECRET", "DATA_ENCRYPTION_KEY", "AUDIT_SIGNING_KEY"} {
 		w.put(name, walkSecret())
 	}
+	w.put("empty", "")
 	w.put("OPENAI_API_KEY", walkAIKey)
 	w.put("ALERT_WEBHOOK_URL", tls.URL+"/alert")
-	w.p = newProcess(t, databaseURL,
+	settings := []string{
 		"NODE_ENV=production", "ALLOW_DEV_LOGIN=false", "MFA_REQUIRED=true", "PASSWORD_MIN_LENGTH=12",
 		"SESSION_TTL_HOURS=12", "REFRESH_TOKEN_TTL_HOURS=168", "AUDIT_RETENTION_DAYS=2555",
-		"PUBLIC_URL=https://sealpost.pilot.example", "CREDENTIALS_DIRECTORY="+w.secrets,
-		"OPENAI_BASE_URL="+tls.URL+"/v1", "SSL_CERT_FILE="+filepath.Join(w.secrets, "ca.pem"),
+		"PUBLIC_URL=https://sealpost.pilot.example", "CREDENTIALS_DIRECTORY=" + w.secrets,
+		"OPENAI_BASE_URL=" + tls.URL + "/v1", "SSL_CERT_FILE=" + filepath.Join(w.secrets, "ca.pem"),
 		"DISPATCH_ALLOWED_NETWORKS=127.0.0.0/8", "DISPATCH_MAX_ATTEMPTS=2", "DISPATCH_BACKOFF_MS=50",
-		"DISPATCH_DEAD_LETTER_ALERT_THRESHOLD=1")
+		"DISPATCH_DEAD_LETTER_ALERT_THRESHOLD=1",
+	}
+	for _, v := range env {
+		settings = append(settings, strings.ReplaceAll(v, "$SECRETS", w.secrets))
+	}
+	w.p = newProcess(t, databaseURL, settings...)
 	w.p.start()
 	return w
 }

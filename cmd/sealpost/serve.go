@@ -88,7 +88,7 @@ func (s *server) listenAndServe(ctx context.Context, ready func(url string)) err
 func (s *server) serve(ctx context.Context, l net.Listener, ready func(url string)) error {
 	srv := web.HTTPServer(l.Addr().String(), s.web.Handler())
 	srv.ErrorLog = slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug) // broken connections, mostly
-	srv.RegisterOnShutdown(s.web.EndStreams) // a drain waits for answers, and these have no end
+	srv.RegisterOnShutdown(s.web.EndStreams)                              // a drain waits for answers, and these have no end
 	scheme, accept := "http", func() error { return srv.Serve(l) }
 	if files := s.config.TLS; files.CertFile != "" {
 		certificate, err := loadCertificate(files.CertFile, files.KeyFile, s.logger)
