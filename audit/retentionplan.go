@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"sealpost/fault"
@@ -231,8 +232,6 @@ func (p *plan) event(action string, more map[string]any) Event {
 		"planHash": p.hash, "days": p.Days, "cutoff": p.Cutoff.Format(timeLayout), "eligibleCount": p.Eligible,
 		"heldCount": p.Held, "holds": ids, "ageProof": AgeProof,
 	}
-	for name, value := range more {
-		details[name] = value
-	}
+	maps.Copy(details, more)
 	return Event{Action: action, Entity: "AuditRetention", EntityID: p.hash, Details: details}
 }

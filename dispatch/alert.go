@@ -231,7 +231,7 @@ func (a *Alerts) message(ctx context.Context, tx *store.Tx, d deaths) (alertMess
 	m := alertMessage{Type: alertName, Timestamp: d.now, Data: alertData{
 		AlertID: store.NewID(), Threshold: a.o.Threshold, WindowMinutes: int(a.o.Window.Minutes()),
 		ByReason: map[Reason]int{}, Endpoints: []alertEndpoint{},
-		URL: strings.TrimSuffix(a.o.PublicURL, "/") + "/api/admin/dispatch/jobs?status=" + string(DeadLetter),
+		URL: strings.TrimSuffix(a.o.PublicURL, "/") + "/jobs?status=" + string(DeadLetter),
 	}}
 	at := map[string]int{}
 	err := tx.Each(ctx, func(scan func(...any) error) error {

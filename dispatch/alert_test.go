@@ -140,7 +140,7 @@ func TestAlertIsRaisedOnceByAllServers(t *testing.T) {
 			t.Errorf("the alert is %s", got[0].body)
 		}
 		if want := "Sealpost: 4 dead letters within 60 minutes (alert threshold 3): 4 OPERATOR. Most at: Ledger  !here  (4). " +
-			"https://sealpost.example/api/admin/dispatch/jobs?status=DEAD_LETTER"; m.Text != want {
+			"https://sealpost.example/jobs?status=DEAD_LETTER"; m.Text != want {
 			t.Errorf("the alert says %q", m.Text)
 		}
 		if h := got[0].head; h.Get("Content-Type") != "application/json" {

@@ -146,8 +146,14 @@ func TestOneLine(t *testing.T) {
 		limit int
 		want  string
 	}{
-		{"plain", 10, "plain"}, {"  two\r\n lines\t", 20, "two lines"}, {"a\x00b\x1b[31m", 20, "a b [31m"}, {"half \xe2\x98", 20, "half"},
-		{"\u202eright to left\u2028", 20, "right to left"}, {"ääää", 5, "ää"}, {"", 5, ""}, {"\n", 5, ""},
+		{"plain", 10, "plain"},
+		{"  two\r\n lines\t", 20, "two lines"},
+		{"a\x00b\x1b[31m", 20, "a b [31m"},
+		{"half \xe2\x98", 20, "half"},
+		{"\u202eright to left\u2028", 20, "right to left"},
+		{"ääää", 5, "ää"},
+		{"", 5, ""},
+		{"\n", 5, ""},
 	} {
 		if got := oneLine(tt.text, tt.limit); got != tt.want {
 			t.Errorf("oneLine(%q, %d) = %q, want %q", tt.text, tt.limit, got, tt.want)

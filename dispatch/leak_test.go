@@ -108,8 +108,10 @@ func failMuch(t *testing.T, databaseURL string, jobs, attempts int) {
 	_ = free.Close()
 
 	var endpoints []string
-	for _, url := range []string{answers.URL + "/busy", answers.URL + "/long", answers.URL + "/broken", answers.URL + "/upgrade",
-		answers.URL + "/reset", refused} {
+	for _, url := range []string{
+		answers.URL + "/busy", answers.URL + "/long", answers.URL + "/broken", answers.URL + "/upgrade",
+		answers.URL + "/reset", refused,
+	} {
 		endpoints = append(endpoints, endpoint(t, d, url).ID)
 	}
 	distrusted := endpoint(t, d, strings.Replace(secure.URL, "127.0.0.1", "localhost", 1)).ID

@@ -29,11 +29,13 @@ func TestDecide(t *testing.T) {
 		{"planned, not everywhere", situation{name: JWTSecret, current: "new", previous: "old", row: row("old", "", time.Hour, false)}, use{waits: true}},
 		{"in use, its window open", situation{name: JWTSecret, current: "new", previous: "old", row: row("new", "old", time.Hour, false), elsewhere: true}, use{until: end(time.Hour)}},
 		{
-			"a moment before the window's end", situation{name: JWTSecret, current: "new", previous: "old", row: row("new", "old", window+windowGrace-1, false), elsewhere: true},
+			"a moment before the window's end",
+			situation{name: JWTSecret, current: "new", previous: "old", row: row("new", "old", window+windowGrace-1, false), elsewhere: true},
 			use{until: end(window + windowGrace - 1)},
 		},
 		{
-			"at the window's end", situation{name: JWTSecret, current: "new", previous: "old", row: row("new", "old", window+windowGrace, false), elsewhere: true},
+			"at the window's end",
+			situation{name: JWTSecret, current: "new", previous: "old", row: row("new", "old", window+windowGrace, false), elsewhere: true},
 			use{until: noon, drop: true},
 		},
 		{"in use, and a server comes without it", situation{name: JWTSecret, current: "new", previous: "old", row: row("new", "old", time.Hour, false)}, use{until: end(time.Hour)}},

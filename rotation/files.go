@@ -53,7 +53,7 @@ func FilesOf(s config.Secrets, name string) (Files, error) {
 	case kind != config.File && kind != config.Generated:
 		return Files{}, fmt.Errorf("%s comes from an environment variable, which cannot be changed from here.\n%s", name, byHand(name,
 			"wherever the variables are kept"))
-	case f.Previous == "" || previous.IsSet() && previous.Source().Kind != kind:
+	case f.Previous == "" || previous.Source().Kind == config.Credential:
 		return Files{}, fmt.Errorf("%s is in a file and %s_PREVIOUS is not. Make an empty file for it, readable by the server, "+
 			"name it in %s_PREVIOUS_FILE, restart the servers, and run this again", name, name, name)
 	}

@@ -305,6 +305,9 @@ func (k *Keeper) write(ctx context.Context, s Secrets, fresh []*version, promote
 				}
 			}
 			next.since, next.settled = now, before == nil && next.previous == nil
+			if !next.until.IsZero() {
+				next.until = now.Add(k.o.TokenLife + windowGrace)
+			}
 		}
 		if len(events) == 0 {
 			return nil, audit.ErrNothing // another server was first

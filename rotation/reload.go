@@ -110,12 +110,12 @@ func (s Sources) reload() (next Sources, problems map[string]string) {
 		*f.at = value
 	}
 	// One value in two places is lost for both when one leaks; the configuration refuses it too.
-	for i, f := range next.fields() {
-		for j, other := range next.fields() {
-			if i != j && f.name != other.name && f.at.Overlaps(*other.at) {
-				old := s.fields()
-				*f.at, *other.at = *old[i].at, *old[j].at
+	old, fields := s.fields(), next.fields()
+	for i, f := range fields {
+		for _, other := range fields {
+			if f.name != other.name && !f.at.Equal(*old[i].at) && f.at.Overlaps(*other.at) {
 				problems[f.name] = fmt.Sprintf("reload %s: it holds the value of %s", f.name, other.name)
+				*f.at = *old[i].at
 			}
 		}
 	}

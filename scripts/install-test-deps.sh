@@ -4,17 +4,18 @@
 # install and fails: a test that cannot run must not look like one that passed.
 #
 # A component is three things: its name in the list, have_NAME, which says whether it is there, and
-# its words in packages_of and why_of. The browser of the dashboard's tests will be one more.
+# its words in packages_of and why_of.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-components=(cc python3 postgresql shell)
+components=(cc python3 postgresql shell chromium)
 
 why_of() {
 	case $1 in
 	cc) echo 'a C compiler and the C library, which the race detector is linked with' ;;
 	python3) echo 'Python 3, in which the example receiver for integrators is written' ;;
 	shell) echo 'bash, curl and jq, in which the operator'\''s guide speaks (docs/operations.md)' ;;
+	chromium) echo 'Chromium, in which the dashboard is tested (web/browser), and a font for it' ;;
 	postgresql) echo 'the server binaries of PostgreSQL 15 or newer (postgres, initdb); no server has to run' ;;
 	esac
 }
@@ -25,6 +26,7 @@ packages_of() { # Debian's and Ubuntu's
 	python3) echo python3 ;;
 	postgresql) echo postgresql ;;
 	shell) echo bash curl jq ;;
+	chromium) echo chromium fonts-dejavu-core ;;
 	esac
 }
 
@@ -37,6 +39,14 @@ have_cc() {
 have_python3() { python3 -c 'import hmac, http.server, json, sqlite3' >/dev/null 2>&1; }
 
 have_shell() { bash -c 'jq -n . && curl --version' >/dev/null 2>&1; }
+
+have_chromium() { # under one of the names by which web/browser looks for it
+	local name
+	for name in chromium chromium-browser google-chrome google-chrome-stable; do
+		if "$name" --version >/dev/null 2>&1; then return; fi
+	done
+	return 1
+}
 
 # Found by the code that the tests use, so that the two never disagree.
 have_postgresql() { ${GO:-go} run ./store/storetest/withpostgres -where >/dev/null 2>"$errors"; }

@@ -129,8 +129,10 @@ func TestDeadLettersAndReplay(t *testing.T) {
 		rc.answer(http.StatusServiceUnavailable)
 		id := accept(t, s, ann, endpoint, "x")
 		dead := awaitJob(t, s, admin, id, "DEAD_LETTER")
-		for name, want := range (fields{"attemptCount": 2.0, "maxAttempts": 2.0, "nextRetryAt": nil, "dispatchedAt": nil,
-			"deadLetterReason": "EXHAUSTED", "lastError": "503 Service Unavailable"}) {
+		for name, want := range (fields{
+			"attemptCount": 2.0, "maxAttempts": 2.0, "nextRetryAt": nil, "dispatchedAt": nil,
+			"deadLetterReason": "EXHAUSTED", "lastError": "503 Service Unavailable",
+		}) {
 			if got := dead.At("job." + name); got != want {
 				t.Errorf("%s is %v, want %v", name, got, want)
 			}
@@ -155,9 +157,14 @@ func TestDeadLettersAndReplay(t *testing.T) {
 			status  int
 			message string
 		}{
-			{fields{"force": true}, 422, "reason"}, {fields{"force": true, "reason": " "}, 422, "reason"}, {fields{"reason": strings.Repeat("ä", 501)}, 422, "form"},
-			{fields{"expireAt": "2020-01-01T00:00:00Z"}, 422, "over already"}, {fields{"expireAt": "9999-12-31T23:59:59-12:00"}, 422, "9999"},
-			{fields{"because": "x"}, 422, "form"}, {"[]", 422, "form"}, {"{", 400, "lacks"},
+			{fields{"force": true}, 422, "reason"},
+			{fields{"force": true, "reason": " "}, 422, "reason"},
+			{fields{"reason": strings.Repeat("ä", 501)}, 422, "form"},
+			{fields{"expireAt": "2020-01-01T00:00:00Z"}, 422, "over already"},
+			{fields{"expireAt": "9999-12-31T23:59:59-12:00"}, 422, "9999"},
+			{fields{"because": "x"}, 422, "form"},
+			{"[]", 422, "form"},
+			{"{", 400, "lacks"},
 		} {
 			wantProblem(t, s.Do(t, "POST", replay, admin, tt.body), tt.status, tt.message)
 		}
@@ -189,8 +196,10 @@ func TestDeadLettersAndReplay(t *testing.T) {
 		s.Do(t, "POST", replay, admin, fields{"force": true, "reason": strings.Repeat("ä", 500)}).Want(t, 200)
 		awaitJob(t, s, admin, id, "DISPATCHED")
 
-		want := []string{"dispatch.job.accepted", "dispatch.attempt.failed", "dispatch.job.dead_lettered", "dispatch.job.replayed",
-			"dispatch.job.dispatched", "dispatch.job.replayed", "dispatch.job.dispatched"}
+		want := []string{
+			"dispatch.job.accepted", "dispatch.attempt.failed", "dispatch.job.dead_lettered", "dispatch.job.replayed",
+			"dispatch.job.dispatched", "dispatch.job.replayed", "dispatch.job.dispatched",
+		}
 		if got := actions(t, s, audit.Filter{EntityID: id}); !slices.Equal(got, want) {
 			t.Errorf("the job's events are %v, want %v", got, want)
 		}
@@ -210,8 +219,10 @@ func TestReplayOfWhatIsOver(t *testing.T) {
 		endpoint, _ := newEndpoint(t, s, rc.URL)
 		one := "/api/admin/dispatch/endpoints/" + endpoint
 		s.Do(t, "POST", one+"/pause", admin, nil).Want(t, 200)
-		a := s.Do(t, "POST", jobsPath, admin, fields{"endpointId": endpoint, "contentType": "text/plain", "payload": "x",
-			"expireAt": time.Now().Add(300 * time.Millisecond)}).Want(t, 202)
+		a := s.Do(t, "POST", jobsPath, admin, fields{
+			"endpointId": endpoint, "contentType": "text/plain", "payload": "x",
+			"expireAt": time.Now().Add(300 * time.Millisecond),
+		}).Want(t, 202)
 		id := text(t, a, "job.id")
 		time.Sleep(350 * time.Millisecond)
 		s.Do(t, "POST", one+"/resume", admin, nil).Want(t, 200)
@@ -240,8 +251,13 @@ func TestDeadLetterByOperator(t *testing.T) {
 			status  int
 			message string
 		}{
-			{nil, 400, "body"}, {fields{}, 422, "form"}, {fields{"reason": ""}, 422, "form"}, {fields{"reason": " \n"}, 422, "reason"},
-			{fields{"reason": strings.Repeat("x", 501)}, 422, "form"}, {fields{"reason": 1}, 422, "form"}, {fields{"reason": "r", "force": true}, 422, "form"},
+			{nil, 400, "body"},
+			{fields{}, 422, "form"},
+			{fields{"reason": ""}, 422, "form"},
+			{fields{"reason": " \n"}, 422, "reason"},
+			{fields{"reason": strings.Repeat("x", 501)}, 422, "form"},
+			{fields{"reason": 1}, 422, "form"},
+			{fields{"reason": "r", "force": true}, 422, "form"},
 		} {
 			wantProblem(t, s.Do(t, "POST", path, admin, tt.body), tt.status, tt.message)
 		}
@@ -300,8 +316,13 @@ func TestRetryDueOverSockets(t *testing.T) {
 			status  int
 			message string
 		}{
-			{fields{"limit": 0}, 422, "form"}, {fields{"limit": 201}, 422, "form"}, {fields{"limit": 1.5}, 422, "form"}, {fields{"limit": "20"}, 422, "form"},
-			{fields{"all": true}, 422, "form"}, {"null", 422, "form"}, {"x", 400, "JSON"},
+			{fields{"limit": 0}, 422, "form"},
+			{fields{"limit": 201}, 422, "form"},
+			{fields{"limit": 1.5}, 422, "form"},
+			{fields{"limit": "20"}, 422, "form"},
+			{fields{"all": true}, 422, "form"},
+			{"null", 422, "form"},
+			{"x", 400, "JSON"},
 		} {
 			wantProblem(t, s.Do(t, "POST", path, admin, tt.body), tt.status, tt.message)
 		}

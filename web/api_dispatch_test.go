@@ -21,8 +21,10 @@ import (
 const jobsPath = "/api/dispatch/jobs"
 
 // jobNames are the members of a job, as the contract lists them.
-var jobNames = []string{"id", "endpointId", "documentId", "status", "attemptCount", "maxAttempts", "nextRetryAt", "dispatchedAt",
-	"deadLetteredAt", "deadLetterReason", "lastError", "createdAt", "updatedAt"}
+var jobNames = []string{
+	"id", "endpointId", "documentId", "status", "attemptCount", "maxAttempts", "nextRetryAt", "dispatchedAt",
+	"deadLetteredAt", "deadLetterReason", "lastError", "createdAt", "updatedAt",
+}
 
 // receivers is a receiver that keeps what arrives, by job, and answers as it is told.
 type receivers struct {
@@ -103,8 +105,10 @@ func TestAcceptJob(t *testing.T) {
 		}, "X-Request-Id", "accept-1").Want(t, 202)
 		wantNames(t, a.Body, "job")
 		wantNames(t, a.At("job"), jobNames...)
-		for name, want := range (fields{"endpointId": endpoint, "documentId": nil, "status": "PENDING", "attemptCount": 0.0, "maxAttempts": 12.0,
-			"nextRetryAt": "2099-01-01T00:00:00Z", "dispatchedAt": nil, "deadLetteredAt": nil, "deadLetterReason": nil, "lastError": nil}) {
+		for name, want := range (fields{
+			"endpointId": endpoint, "documentId": nil, "status": "PENDING", "attemptCount": 0.0, "maxAttempts": 12.0,
+			"nextRetryAt": "2099-01-01T00:00:00Z", "dispatchedAt": nil, "deadLetteredAt": nil, "deadLetterReason": nil, "lastError": nil,
+		}) {
 			if got := a.At("job." + name); got != want {
 				t.Errorf("%s is %v, want %v", name, got, want)
 			}
@@ -167,8 +171,10 @@ func TestPayloadForms(t *testing.T) {
 			{"text/plain; charset=utf-8", `"\u00e4\n\t\"\\\/\ud83d\ude00 ä\u2028<&>"`, "ä\n\t\"\\/😀 ä\u2028<&>"},
 			{"application/octet-stream", `""`, ""},
 			{"application/json", `"{\"a\": 1}"`, `{"a": 1}`},
-			{"application/json", `  {"b" : 1, "a":12345678901234567890123, "c":1.0e+5,	"u":"\u00e4\ud83d\ude00\/<&>ä` + "\u2028" + `" , "n":-0.0} `,
-				`{"b" : 1, "a":12345678901234567890123, "c":1.0e+5,	"u":"\u00e4\ud83d\ude00\/<&>ä` + "\u2028" + `" , "n":-0.0}`},
+			{
+				"application/json", `  {"b" : 1, "a":12345678901234567890123, "c":1.0e+5,	"u":"\u00e4\ud83d\ude00\/<&>ä` + "\u2028" + `" , "n":-0.0} `,
+				`{"b" : 1, "a":12345678901234567890123, "c":1.0e+5,	"u":"\u00e4\ud83d\ude00\/<&>ä` + "\u2028" + `" , "n":-0.0}`,
+			},
 			{"application/cloudevents+json; charset=utf-8", "[ 1,\n 2]", "[ 1,\n 2]"},
 			{"Application/JSON", `null`, `null`},
 			{"application/json", `true`, `true`},
@@ -399,10 +405,19 @@ func TestJobLists(t *testing.T) {
 			status  int
 			message string
 		}{
-			{"status=pending", 422, "form"}, {"status=DONE", 422, "form"}, {"from=yesterday", 422, "form"}, {"limit=0", 422, "form"},
-			{"limit=201", 422, "form"}, {"cursor=x", 422, "form"}, {"cursor=MXg", 400, "cursor"}, {"owner=x", 422, "form"},
-			{"q=0199abc", 422, "first 8 to 36"}, {"q=not+an+id", 422, "hexadecimal"}, {"q=01990000_0000", 422, "hexadecimal"},
-			{"q=" + strings.Repeat("0", 37), 422, "form"}, {"status=PENDING&status=RETRYING", 422, "form"},
+			{"status=pending", 422, "form"},
+			{"status=DONE", 422, "form"},
+			{"from=yesterday", 422, "form"},
+			{"limit=0", 422, "form"},
+			{"limit=201", 422, "form"},
+			{"cursor=x", 422, "form"},
+			{"cursor=MXg", 400, "cursor"},
+			{"owner=x", 422, "form"},
+			{"q=0199abc", 422, "first 8 to 36"},
+			{"q=not+an+id", 422, "hexadecimal"},
+			{"q=01990000_0000", 422, "hexadecimal"},
+			{"q=" + strings.Repeat("0", 37), 422, "form"},
+			{"status=PENDING&status=RETRYING", 422, "form"},
 		} {
 			for _, path := range []string{all, jobsPath} {
 				wantProblem(t, s.Do(t, "GET", path+"?"+tt.query, admin, nil), tt.status, tt.message)

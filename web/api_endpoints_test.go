@@ -14,8 +14,10 @@ import (
 
 const endpointsPath = "/api/admin/dispatch/endpoints"
 
-var endpointNames = []string{"id", "name", "url", "concurrency", "timeoutSeconds", "maxAttempts", "paused", "pausedReason",
-	"oldSecretUntil", "createdAt", "updatedAt"}
+var endpointNames = []string{
+	"id", "name", "url", "concurrency", "timeoutSeconds", "maxAttempts", "paused", "pausedReason",
+	"oldSecretUntil", "createdAt", "updatedAt",
+}
 
 func TestEndpointLife(t *testing.T) {
 	each(t, func(t *testing.T, s *webtest.Server) {
@@ -27,8 +29,10 @@ func TestEndpointLife(t *testing.T) {
 		if !strings.HasPrefix(secret, "whsec_") || len(secret) != len("whsec_")+44 {
 			t.Errorf("the secret is %d characters", len(secret))
 		}
-		for name, want := range (fields{"name": "Archive", "url": "https://receiver.example/hook?token=s3cret", "concurrency": nil, "timeoutSeconds": nil,
-			"maxAttempts": 5.0, "paused": false, "pausedReason": nil, "oldSecretUntil": nil}) {
+		for name, want := range (fields{
+			"name": "Archive", "url": "https://receiver.example/hook?token=s3cret", "concurrency": nil, "timeoutSeconds": nil,
+			"maxAttempts": 5.0, "paused": false, "pausedReason": nil, "oldSecretUntil": nil,
+		}) {
 			if got := made.At("endpoint." + name); got != want {
 				t.Errorf("%s is %v, want %v", name, got, want)
 			}
@@ -103,8 +107,12 @@ func TestEndpointLife(t *testing.T) {
 			method, path string
 			body         any
 		}{
-			{"GET", one, nil}, {"PATCH", one, fields{"name": "n"}}, {"DELETE", one, nil}, {"POST", one + "/rotate-secret", fields{"overlapHours": 0}},
-			{"POST", one + "/pause", nil}, {"POST", one + "/resume", nil},
+			{"GET", one, nil},
+			{"PATCH", one, fields{"name": "n"}},
+			{"DELETE", one, nil},
+			{"POST", one + "/rotate-secret", fields{"overlapHours": 0}},
+			{"POST", one + "/pause", nil},
+			{"POST", one + "/resume", nil},
 		} {
 			wantProblem(t, s.Do(t, call.method, call.path, admin, call.body), 404, "no endpoint")
 		}
@@ -143,25 +151,50 @@ func TestEndpointLife(t *testing.T) {
 func TestEndpointsThatAreRefused(t *testing.T) {
 	s := start(t) // what is checked before a database is asked
 	admin := s.SignIn(t, "eve", audit.Admin)
-	good := text(t, s.Do(t, "POST", endpointsPath, admin, fields{"name": strings.Repeat("ä", 200), "url": "http://[::1]:8080/a%20b?x=%C3%A4&y=1",
-		"concurrency": 1024, "timeoutSeconds": 300, "maxAttempts": 100}).Want(t, 201), "endpoint.id")
+	good := text(t, s.Do(t, "POST", endpointsPath, admin, fields{
+		"name": strings.Repeat("ä", 200), "url": "http://[::1]:8080/a%20b?x=%C3%A4&y=1",
+		"concurrency": 1024, "timeoutSeconds": 300, "maxAttempts": 100,
+	}).Want(t, 201), "endpoint.id")
 	s.Do(t, "POST", endpointsPath, admin, fields{"name": "n", "url": "https://h.example/" + strings.Repeat("x", 2048-len("https://h.example/"))}).Want(t, 201)
 	for _, tt := range []struct {
 		field   string
 		value   any
 		message string
 	}{
-		{"name", "", "form"}, {"name", " n", "name"}, {"name", "n\n", "name"}, {"name", "a\nb", "control character"}, {"name", "a\u0085b", "control character"},
-		{"name", strings.Repeat("ä", 201), "form"}, {"name", 1, "form"},
-		{"url", "", "form"}, {"url", "receiver.example", "https://"}, {"url", "ftp://receiver.example", "https://"}, {"url", "https:receiver.example", "https://"},
-		{"url", "https:///hook", "https://"}, {"url", "https://user:pw@receiver.example", "credentials"}, {"url", "https://receiver.example/#a", "fragment"},
-		{"url", "https://receiver.example/#", "fragment"}, {"url", "javascript:alert(1)", "https://"}, {"url", "https://receiver.example/?a=b c", "ASCII"},
-		{"url", "https://receiver.example/ä", "ASCII"}, {"url", "https://müller.example/", "ASCII"}, {"url", "https://%c3%a4.example/", "ASCII"},
-		{"url", "https://receiver.example/\n", "URL"}, {"url", "https://receiver.example:0/", "port"}, {"url", "https://receiver.example:65536/", "port"},
-		{"url", "https://receiver.example:port/", "URL"}, {"url", "https://h.example/" + strings.Repeat("x", 2049-len("https://h.example/")), "form"},
-		{"url", "https://[::1/", "URL"}, {"url", "//receiver.example", "https://"},
-		{"concurrency", -1, "form"}, {"concurrency", 1025, "form"}, {"timeoutSeconds", 301, "form"}, {"maxAttempts", 101, "form"}, {"maxAttempts", 1.5, "form"},
-		{"paused", true, "form"}, {"signingSecret", "whsec_x", "form"},
+		{"name", "", "form"},
+		{"name", " n", "name"},
+		{"name", "n\n", "name"},
+		{"name", "a\nb", "control character"},
+		{"name", "a\u0085b", "control character"},
+		{"name", strings.Repeat("ä", 201), "form"},
+		{"name", 1, "form"},
+		{"url", "", "form"},
+		{"url", "receiver.example", "https://"},
+		{"url", "ftp://receiver.example", "https://"},
+		{"url", "https:receiver.example", "https://"},
+		{"url", "https:///hook", "https://"},
+		{"url", "https://user:pw@receiver.example", "credentials"},
+		{"url", "https://receiver.example/#a", "fragment"},
+		{"url", "https://receiver.example/#", "fragment"},
+		{"url", "javascript:alert(1)", "https://"},
+		{"url", "https://receiver.example/?a=b c", "ASCII"},
+		{"url", "https://receiver.example/ä", "ASCII"},
+		{"url", "https://müller.example/", "ASCII"},
+		{"url", "https://%c3%a4.example/", "ASCII"},
+		{"url", "https://receiver.example/\n", "URL"},
+		{"url", "https://receiver.example:0/", "port"},
+		{"url", "https://receiver.example:65536/", "port"},
+		{"url", "https://receiver.example:port/", "URL"},
+		{"url", "https://h.example/" + strings.Repeat("x", 2049-len("https://h.example/")), "form"},
+		{"url", "https://[::1/", "URL"},
+		{"url", "//receiver.example", "https://"},
+		{"concurrency", -1, "form"},
+		{"concurrency", 1025, "form"},
+		{"timeoutSeconds", 301, "form"},
+		{"maxAttempts", 101, "form"},
+		{"maxAttempts", 1.5, "form"},
+		{"paused", true, "form"},
+		{"signingSecret", "whsec_x", "form"},
 	} {
 		t.Run(fmt.Sprintf("%s %.30v", tt.field, tt.value), func(t *testing.T) {
 			body := fields{"name": "n", "url": "https://receiver.example"}

@@ -52,7 +52,7 @@ func (x *exchange) Write(b []byte) (int, error) {
 	if x.status == 0 {
 		x.status = http.StatusOK
 	}
-	return x.ResponseWriter.Write(b)
+	return x.ResponseWriter.Write(b) //nolint:gosec // JSON, plain text, or what html/template has escaped
 }
 
 // The headers of every answer. They are shared, so they are only ever replaced, never added to.

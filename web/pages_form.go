@@ -70,6 +70,7 @@ func correctable(err error) bool {
 	switch fault.Of(err) {
 	case fault.Invalid, fault.Conflict, fault.TooLarge:
 		return true
+	default:
+		return false
 	}
-	return false
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func listen(t *testing.T, client *http.Client, url, token, cookie string) *event
 	if cookie != "" {
 		r.AddCookie(&http.Cookie{Name: "sealpost", Value: cookie})
 	}
-	response, err := client.Do(r)
+	response, err := client.Do(r) //nolint:bodyclose // by whoever reads it to its end
 	if err != nil {
 		cancel()
 		t.Fatal(err)
@@ -273,8 +274,8 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	}
 	server := web.HTTPServer(listener.Addr().String(), s.Web.Handler())
 	server.RegisterOnShutdown(s.Web.EndStreams)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	var served sync.WaitGroup
+	served.Go(func() { _ = server.Serve(listener) })
 	token := s.SignIn(t, "ann", audit.Admin)
 	e := listen(t, streamClient(t), "http://"+listener.Addr().String(), token, "")
 	e.next()
@@ -284,7 +285,7 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 		t.Errorf("the server waited: %v", err)
 	}
 	e.ended()
-	<-served
+	served.Wait()
 	wantProblem(t, s.Do(t, "GET", "/api/admin/events/stream", token, nil), 503, "the server is ending")
 	s.Web.EndStreams() // twice is once
 }
@@ -305,37 +306,15 @@ func TestStreamOverHTTP2(t *testing.T) {
 	e.close()
 }
 
-// unbuffered is a listener whose connections hold nothing: what one side writes waits until the other reads.
-type unbuffered struct {
-	accept chan net.Conn
-	closed chan struct{}
-}
-
-func (p *unbuffered) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.accept:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *unbuffered) Close() error {
-	close(p.closed)
-	return nil
-}
-
-func (p *unbuffered) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
-
 // A reader that takes nothing is dropped, and holds nobody up.
 func TestSlowReaderIsDropped(t *testing.T) {
 	s := pageServer(t)
-	p := &unbuffered{accept: make(chan net.Conn), closed: make(chan struct{})}
+	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})} // which hold nothing: a write waits for its reader
 	server := web.HTTPServer("", s.Web.Handler())
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(p) }()
+	var served sync.WaitGroup
+	served.Go(func() { _ = server.Serve(p) })
 	ours, theirs := net.Pipe()
-	p.accept <- theirs
+	p.conns <- theirs
 	defer ours.Close() //nolint:errcheck // closed already
 	_, err := io.WriteString(ours, "GET /api/admin/events/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+s.SignIn(t, "ann", audit.Admin)+"\r\n\r\n")
 	if err != nil {
@@ -362,7 +341,7 @@ func TestSlowReaderIsDropped(t *testing.T) {
 	_ = response.Body.Close()
 	_ = ours.Close()
 	_ = server.Close()
-	<-served
+	served.Wait()
 }
 
 // Silence is not taken for the end: a comment comes after 15 s.

@@ -133,9 +133,11 @@ func (v verifying) run(ctx context.Context, p program) ([]runbook.Result, string
 	return results, "the server that runs here, over " + socket, err
 }
 
-// nobodyThere tells whether an error means that no server has the socket.
+// nobodyThere tells whether an error means that no server has the socket: none is there, it is a dead
+// one's, or its path is too long for one.
 func nobodyThere(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR) ||
+		errors.Is(err, syscall.EINVAL)
 }
 
 // ask has a running server check.

@@ -159,6 +159,28 @@ func TestASecondServerLeavesTheSocket(t *testing.T) {
 	}
 }
 
+// A DATA_DIR whose path is too long for a socket has a server without one, and verify says what there is
+// to do instead; without a server the database is looked at.
+func TestVerifyWithoutASocket(t *testing.T) {
+	dir := t.TempDir() + "/" + strings.Repeat("long/", 20)
+	p := newProcess(t, storetest.SQLiteURL(t), "DATA_DIR="+dir)
+	p.start()
+	var out, errs strings.Builder
+	verify := program{stdout: &out, stderr: &errs, environ: p.env}
+	if status := verify.main(t.Context(), []string{"runbook", "verify"}); status != exitCannotTell || !strings.Contains(errs.String(), "give --url") {
+		t.Errorf("of a running server: status %d, %s%s", status, out.String(), errs.String())
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(p.log.String(), "no operator's socket") {
+		t.Errorf("the server says nothing: %s", p.log.String())
+	}
+	if status := verify.main(t.Context(), []string{"runbook", "verify", "--only", "RB-2.1"}); status != exitOK {
+		t.Errorf("of none: status %d, %s%s", status, out.String(), errs.String())
+	}
+}
+
 // While another process has the SQLite database and answers nothing, nobody can tell.
 func TestVerifyOfALockedDatabase(t *testing.T) {
 	databaseURL := storetest.SQLiteURL(t)

@@ -136,6 +136,7 @@ func (b *tab) listen(m chromedp.ConsoleMessage) {
 	switch m.Type {
 	case chromedp.ConsoleLog, chromedp.ConsoleDebug, chromedp.ConsoleInfo:
 		return
+	default: // warnings, errors, exceptions, and whatever else there is
 	}
 	problem := fmt.Sprintf("%s %s %s", m.Source, m, m.URL)
 	b.mu.Lock()
