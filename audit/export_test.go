@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"time"
 
 	"sealpost/store"
@@ -76,3 +77,15 @@ func (l *Log) Fail(err error, ago time.Duration) { l.failed.Store(&failure{time.
 
 // Query is the statement that finds a page of events.
 func (f Filter) Query(page store.Page) (string, []any) { return f.query(page) }
+
+// RetentionRows is how many events a piece of a deletion goes through.
+const RetentionRows = retentionRows
+
+// Piece deletes the next piece of a plan that is begun, as a server does that then stops.
+func (r *Retention) Piece(ctx context.Context, by Principal, hash string) error {
+	p, err := r.begin(ctx, by, hash)
+	if err != nil {
+		return err
+	}
+	return r.piece(ctx, by, p)
+}

@@ -49,7 +49,7 @@ func (n NewHold) check() error {
 		return fault.New(fault.Invalid, "actorId has at most %d bytes and no control characters", maxHoldID)
 	case !holdID(n.EntityID):
 		return fault.New(fault.Invalid, "entityId has at most %d bytes and no control characters", maxHoldID)
-	case !n.From.IsZero() && !n.To.IsZero() && !n.From.Before(n.To):
+	case !n.From.IsZero() && !n.To.IsZero() && n.From.UnixMicro() >= n.To.UnixMicro():
 		return fault.New(fault.Invalid, "from is before to")
 	}
 	return nil

@@ -158,9 +158,7 @@ func (r *Retention) piece(ctx context.Context, by Principal, p *plan) error {
 		if err != nil {
 			return nil, err
 		}
-		condition, args := append(held, next.Holds...).condition(4)
-		n, err := tx.Exec(ctx, `delete from "AuditLog" where id > $1 and id <= $2 and at < $3 and not (`+condition+`)`,
-			append([]any{next.lastID, last, next.Cutoff.UnixMicro()}, args...)...)
+		n, err := deleteUnheld(ctx, tx, &next, last, append(held, next.Holds...))
 		if err != nil {
 			return nil, err
 		}
@@ -179,6 +177,19 @@ func (r *Retention) piece(ctx context.Context, by Principal, p *plan) error {
 		*p = next
 	}
 	return err
+}
+
+// deleteUnheld deletes what is old and not held of the events up to the last one of a piece. Where there is
+// nothing it writes nothing, so that the piece is bookkeeping.
+func deleteUnheld(ctx context.Context, tx *store.Tx, p *plan, last string, held holds) (int64, error) {
+	condition, args := held.condition(4)
+	where := ` from "AuditLog" where id > $1 and id <= $2 and at < $3 and not (` + condition + `)`
+	args = append([]any{p.lastID, last, p.Cutoff.UnixMicro()}, args...)
+	var n int64
+	if err := tx.QueryRow(ctx, `select count(*)`+where, args...).Scan(&n); err != nil || n == 0 {
+		return 0, err
+	}
+	return tx.Exec(ctx, `delete`+where, args...)
 }
 
 // complete says that a plan is done, and how many of its events stay.

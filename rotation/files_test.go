@@ -50,8 +50,10 @@ func TestWhatCannotBeRotatedSaysWhatToDo(t *testing.T) {
 		{"a credential", DataEncryptionKey, []string{"CREDENTIALS_DIRECTORY=" + credentials}, []string{"LoadCredential=", "DATA_ENCRYPTION_KEY_PREVIOUS"}},
 		{
 			"no file for the previous one, which a test has in DATA_DIR", JWTSecret,
-			[]string{"NODE_ENV=production", "PUBLIC_URL=https://sealpost.example.org", "JWT_SECRET_FILE=" + file("jwt", random()),
-				"DATA_ENCRYPTION_KEY=" + random(), "AUDIT_SIGNING_KEY=" + random()},
+			[]string{
+				"NODE_ENV=production", "PUBLIC_URL=https://sealpost.example.org", "JWT_SECRET_FILE=" + file("jwt", random()),
+				"DATA_ENCRYPTION_KEY=" + random(), "AUDIT_SIGNING_KEY=" + random(),
+			},
 			[]string{"JWT_SECRET_PREVIOUS_FILE", "empty file"},
 		},
 		{

@@ -114,8 +114,8 @@ type addHoldInput struct {
 	Body struct {
 		ActorID  string    `json:"actorId,omitempty" maxLength:"256" doc:"Events that this actor did; what is left out fits every event"`
 		EntityID string    `json:"entityId,omitempty" maxLength:"256" doc:"Events about the thing with this id"`
-		From     time.Time `json:"from,omitempty" doc:"Events not before this time"`
-		To       time.Time `json:"to,omitempty" doc:"Events before this time"`
+		From     time.Time `json:"from,omitzero" required:"false" doc:"Events not before this time"`
+		To       time.Time `json:"to,omitzero" required:"false" doc:"Events before this time"`
 		Reason   string    `json:"reason" minLength:"1" maxLength:"500"`
 	}
 }

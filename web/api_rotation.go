@@ -34,7 +34,7 @@ type recordRotationInput struct {
 	Body struct {
 		TicketID     string    `json:"ticketId" minLength:"1" maxLength:"100"`
 		Secrets      []string  `json:"secrets" minItems:"1" maxItems:"50" doc:"JWT_SECRET, OPENAI_API_KEY, DATA_ENCRYPTION_KEY, AUDIT_SIGNING_KEY, DATABASE_PASSWORD, or endpoint: and an id"`
-		RotatedAt    time.Time `json:"rotatedAt,omitempty" doc:"When it was done; without it, now"`
+		RotatedAt    time.Time `json:"rotatedAt,omitzero" required:"false" doc:"When it was done; without it, now"`
 		Environments []string  `json:"environments" minItems:"1" maxItems:"20" doc:"Which deployments it was done in, each of at most 60 characters"`
 		RollbackPlan string    `json:"rollbackPlan" minLength:"1" maxLength:"4000"`
 		Notes        string    `json:"notes,omitempty" maxLength:"4000"`

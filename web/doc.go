@@ -59,6 +59,28 @@
 // package fault for what the caller can act on, and everything else wrapped and as it is. Two struct
 // types of one name cannot both be in the document: a body's type needs a name of its own, or none.
 //
-// A route that does not answer JSON (a stream, a page) is made with raw, which has the same access
-// rules. There is no other way to add one: New panics on a route without an access rule.
+// A route that does not answer JSON (a stream) is made with raw, which has the same access rules. There
+// is no other way to add one: New panics on a route without an access rule.
+//
+// # Adding a page
+//
+// The dashboard's pages live in pages_<part>.go and templates/. pages.go tells how they differ from the
+// API: who is asking comes from a cookie, a POST must come from a page of ours, and what goes wrong is a
+// page. A page is a line in the part's function, a handler, and a template that defines "title" and
+// "main":
+//
+//	s.page(signedIn, "GET /widgets/{id}", (*page).widget)
+//	s.page(only(audit.Admin).guarded(), "POST /widgets/{id}", (*page).changeWidget)
+//
+//	func (p *page) widget() error {
+//		w, err := s.Widgets.Get(p.ctx, p.by, p.r.PathValue("id"))
+//		if err != nil {
+//			return err // a problem page
+//		}
+//		return p.render(http.StatusOK, "widget", widgetData{Widget: w})
+//	}
+//
+// A form posts and redirects (p.redirect, with ?done= for what is then said); one that was filled in
+// wrongly is shown again with form.refused, which puts the domain's sentence beside its field. Scripts
+// only add to what works without them, and the policy allows none in the page itself.
 package web

@@ -69,10 +69,10 @@ func (s *Server) preparePages() {
 	if s.pageOrigin, err = newPageOrigin(s.Config.PublicURL.String()); err != nil {
 		panic(err)
 	}
-	if s.assets, err = newAssets(); err != nil {
+	if s.assets, err = loadAssets(); err != nil {
 		panic(err)
 	}
-	if s.templates, err = newTemplates(s.assets); err != nil {
+	if s.templates, err = loadTemplates(); err != nil {
 		panic(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 
 	"sealpost/fault"
 )
@@ -39,7 +40,8 @@ type assets struct {
 	address map[string]string // "app.css": "/static/app.0123456789abcdef.css"
 }
 
-func newAssets() (assets, error) {
+// loadAssets reads the files, once for all servers of a process.
+var loadAssets = sync.OnceValues(func() (assets, error) {
 	a := assets{served: map[string]asset{}, address: map[string]string{}}
 	err := fs.WalkDir(staticFiles, "static", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -62,7 +64,7 @@ func newAssets() (assets, error) {
 		return nil
 	})
 	return a, err
-}
+})
 
 // staticTypes say what a file is. The machine's own list of types is not asked: machines differ.
 var staticTypes = map[string]string{

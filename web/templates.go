@@ -10,6 +10,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -23,8 +24,12 @@ var templateFiles embed.FS
 // of layout.html and parts.html around it.
 var sharedTemplates = []string{"templates/layout.html", "templates/parts.html"}
 
-// newTemplates reads all pages, by name without ".html".
-func newTemplates(a assets) (map[string]*template.Template, error) {
+// loadTemplates reads all pages, by name without ".html", once for all servers of a process.
+var loadTemplates = sync.OnceValues(func() (map[string]*template.Template, error) {
+	a, err := loadAssets()
+	if err != nil {
+		return nil, err
+	}
 	base, err := template.New("").Funcs(template.FuncMap{
 		"asset": a.of, "utc": utc, "rfc3339": rfc3339, "lower": strings.ToLower, "bytes": byteSize,
 		"took": took, "sentence": sentenceOf, "short": shortID, "picture": picture, "status": statusClass, "args": args,
@@ -51,7 +56,7 @@ func newTemplates(a assets) (map[string]*template.Template, error) {
 		pages[strings.TrimSuffix(path.Base(name), ".html")] = t
 	}
 	return pages, nil
-}
+})
 
 // view is what every template is given.
 type view struct {

@@ -159,8 +159,9 @@ func (d *demo) say(format string, args ...any) {
 // invite says how to go on with the server that is left running.
 func (d *demo) invite() {
 	_, _ = fmt.Fprintf(d.out, `
-The server runs at %[1]s until you press Ctrl-C. Its folder, %[2]s, is gone then.
+The server runs until you press Ctrl-C. Its folder, %[2]s, is gone then.
 
+  dashboard      %[1]s
   account        %[3]s (ADMIN)
   password       %[4]s
   TOTP secret    %[5]s   (for an authenticator app)
