@@ -168,7 +168,10 @@ func TestReceiversThatMisbehave(t *testing.T) {
 		{name: "nobody listens", url: "http://" + refused, status: Retrying, says: "the connection was refused"},
 		{name: "a certificate for another name", url: "https://localhost:" + tlsPort, status: Retrying, says: "*tls: failed to verify certificate: x509: certificate is valid for"},
 		{name: "a certificate of nobody's", url: "https://127.0.0.1:" + tlsPort, status: Retrying, says: "*tls: failed to verify certificate: x509: certificate signed by unknown authority"},
-		{name: "no TLS at all", serve: says("HTTP/1.1 400 No\r\n\r\n"), url: "https", status: Retrying, says: "tls: first record does not look like a TLS handshake"},
+		{name: "no TLS at all", serve: func(conn *net.TCPConn) {
+			_, _ = io.WriteString(conn, "HTTP/1.1 400 No\r\n\r\n")
+			_, _ = io.Copy(io.Discard, conn)
+		}, url: "https", status: Retrying, says: "tls: first record does not look like a TLS handshake"},
 		{name: "no end of the handshake", serve: func(conn *net.TCPConn) { _, _ = io.Copy(io.Discard, conn) }, url: "https", status: Retrying, says: late},
 	}
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
