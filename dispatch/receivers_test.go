@@ -95,9 +95,9 @@ func reset(conn *net.TCPConn) {
 // one plain line about it, and take nothing with them.
 func TestReceiversThatMisbehave(t *testing.T) {
 	const (
-		timeout = 700 * time.Millisecond
+		timeout = 2 * time.Second
 		closed  = "the connection was closed before an answer"
-		late    = "no answer within 700ms"
+		late    = "no answer within 2s"
 	)
 	inFuture := time.Now().AddDate(3, 0, 0).UTC().Format(http.TimeFormat)
 	inPast := time.Now().AddDate(-3, 0, 0).UTC().Format(http.TimeFormat)

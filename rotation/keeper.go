@@ -84,6 +84,7 @@ type Keeper struct {
 	slots    []*slot
 	waitsFor map[string][]string // by name: the servers that have not got the newest key
 	problems map[string]string   // by name: why a changed value is not used
+	passed   string              // the data key with which everything has been encrypted anew once
 }
 
 // Open gives each secret its random id, the same one on every server and at each start, hands the audit

@@ -10,22 +10,32 @@ import (
 )
 
 const (
-	reencryptEvery = 10 * time.Second // how often it is looked whether there is something to encrypt anew
+	reencryptEvery    = 10 * time.Second // how often it is looked whether there is something to encrypt anew
+	reencryptAtLength = 10 * time.Minute // how often, at length, while that fails
 	// settleAfter is how old a data key must be, in use on every server, before a look that finds nothing
 	// under the one before is believed: what was encrypted before the change is stored by then.
 	settleAfter = 2 * time.Minute
 )
 
 func (k *Keeper) runReencrypt(ctx context.Context) {
-	ticker := time.NewTicker(reencryptEvery)
-	defer ticker.Stop()
+	pause, failing := reencryptEvery, ""
 	for {
-		if err := k.Reencrypt(ctx); err != nil && ctx.Err() == nil {
-			k.o.Logger.Error("encrypting anew failed; it is tried again", "error", err)
+		switch err := k.Reencrypt(ctx); {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			if err.Error() != failing {
+				k.o.Logger.Error("encrypting anew failed; it is tried again", "error", err)
+			}
+			pause, failing = min(2*pause, reencryptAtLength), err.Error()
+		default:
+			pause, failing = reencryptEvery, ""
 		}
+		timer := time.NewTimer(pause)
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-ctx.Done():
+			timer.Stop()
 			return
 		}
 	}
@@ -36,14 +46,14 @@ func (k *Keeper) runReencrypt(ctx context.Context) {
 // Several servers may do it at once.
 func (k *Keeper) Reencrypt(ctx context.Context) error {
 	k.mu.Lock()
-	data := *k.slots[1]
+	data, passed := *k.slots[1], k.passed
 	k.mu.Unlock()
 	if data.settled || data.waits || data.previous == nil {
 		return nil
 	}
 	ready, err := k.canSettle(ctx, data)
-	if err != nil {
-		return err
+	if err != nil || !ready && passed == data.current.id {
+		return err // the next pass is the one that may be the last
 	}
 	changed, failed := 0, 0
 	for _, column := range k.o.Sealed {
@@ -65,6 +75,9 @@ func (k *Keeper) Reencrypt(ctx context.Context) error {
 		return fmt.Errorf("%d values are encrypted with neither data key and are left as they are", failed)
 	}
 	if !ready || changed > 0 {
+		k.mu.Lock()
+		k.passed = data.current.id
+		k.mu.Unlock()
 		return nil // once more, to be sure
 	}
 	return k.settle(ctx, data)
