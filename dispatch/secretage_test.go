@@ -45,7 +45,9 @@ func TestSecretAges(t *testing.T) {
 func TestSealedValuesAreEncryptedAnew(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		d := newDispatcher(t, st, fast())
-		rc := receive(t, func(_ int, w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusInternalServerError) })
+		rc := receive(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "no", http.StatusInternalServerError)
+		})
 		e := endpoint(t, d, rc.URL)
 		stop := run(t, d)
 		id := accept(t, d, e.ID, "the payload")
