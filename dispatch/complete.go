@@ -159,9 +159,12 @@ func (d *Dispatcher) verdict(dl *delivery) Verdict {
 	if dl.ours != nil {
 		return Verdict{Status: Retrying, After: dl.again}
 	}
-	return decide(dl.answer, dl.tried, dl.left, d.o.Backoff, func(limit time.Duration) time.Duration {
-		return rand.N(max(limit, 1)) //nolint:gosec // spreads retries, guards nothing
-	})
+	return decide(dl.answer, dl.tried, dl.left, d.o.Backoff, d.jitter)
+}
+
+// fullJitter draws a wait from [0, limit).
+func fullJitter(limit time.Duration) time.Duration {
+	return rand.N(max(limit, 1)) //nolint:gosec // spreads retries, guards nothing
 }
 
 // problem is what lastError says of an attempt, "" where the job was taken.

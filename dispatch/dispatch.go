@@ -39,6 +39,7 @@ type Dispatcher struct {
 	log       *audit.Log
 	data      *keys.Ring
 	o         Options
+	jitter    func(time.Duration) time.Duration // fullJitter
 	transport *http.Transport
 	accept    acceptQueue
 
@@ -67,6 +68,7 @@ func New(log *audit.Log, data *keys.Ring, o Options) *Dispatcher {
 	}
 	d := &Dispatcher{
 		log: log, data: data, o: o,
+		jitter:    fullJitter,
 		transport: newTransport(o), wake: make(chan struct{}, 1),
 		inFlight: map[*delivery]bool{}, load: newLoad(o.Concurrency),
 		endpoints: endpointCache{entries: map[string]cachedSecrets{}, failed: map[string]time.Time{}},

@@ -167,7 +167,7 @@ func (d *Dispatcher) Attempts(ctx context.Context, jobID string) ([]Attempt, err
 			attempts = append(attempts, a)
 			return nil
 		}, `select number, outcome, started_at, ended_at, status_code, error, answer
-		      from dispatch_attempt where job_id = $1 order by number desc, outcome limit 1000`, jobID)
+		      from dispatch_attempt where job_id = $1 order by number desc, outcome desc limit 1000`, jobID)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list attempts of job %s: %w", jobID, err)

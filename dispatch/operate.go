@@ -198,7 +198,7 @@ func (d *Dispatcher) RetryDue(ctx context.Context, by audit.Principal, limit int
 		return nil, err
 	}
 	d.Wake()
-	return d.outcomes(ctx, before)
+	return d.outcomes(ctx, before, retryWait)
 }
 
 // dueJob is a job that may be chosen.
@@ -288,9 +288,9 @@ func dueEndpoints(ctx context.Context, tx *store.Tx, until int64) ([]dueJob, err
 	return endpoints, nil
 }
 
-// outcomes waits until each job has been attempted, and gives them as they then are, in the order of
-// their ids.
-func (d *Dispatcher) outcomes(ctx context.Context, before map[string]int) ([]Job, error) {
+// outcomes waits until each job has been attempted, for as long as there is patience, and gives them as
+// they then are, in the order of their ids.
+func (d *Dispatcher) outcomes(ctx context.Context, before map[string]int, patience time.Duration) ([]Job, error) {
 	if len(before) == 0 {
 		return []Job{}, nil
 	}
@@ -301,7 +301,7 @@ func (d *Dispatcher) outcomes(ctx context.Context, before map[string]int) ([]Job
 	args = store.Padded(args, 0)
 	ticker := time.NewTicker(retryLook)
 	defer ticker.Stop()
-	end := time.Now().Add(retryWait)
+	end := time.Now().Add(patience)
 	for {
 		var jobs []Job
 		settled := true

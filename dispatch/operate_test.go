@@ -421,3 +421,68 @@ func TestEndpoints(t *testing.T) {
 		}
 	})
 }
+
+// A receiver that is as busy as it may be does not keep an operator: what is being sent is said to be, and
+// what has no slot waits on.
+func TestRetryDueOfABusyEndpoint(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		o := fast()
+		o.Timeout = time.Minute
+		d := newDispatcher(t, st, o)
+		hang := make(chan struct{})
+		rc := receive(t, func(int, http.ResponseWriter, *http.Request) { <-hang })
+		release := sync.OnceFunc(func() { close(hang) })
+		defer release()
+		e, _, err := d.CreateEndpoint(t.Context(), admin, NewEndpoint{Name: "one at a time", URL: rc.URL, Concurrency: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := map[string]int{}
+		for range 2 {
+			before[accept(t, d, e.ID, "x")] = 0
+		}
+		run(t, d)
+		eventually(t, func() bool { return len(rc.all()) == 1 }, func() string { return "nothing is sent" })
+		started := time.Now()
+		jobs, err := d.outcomes(t.Context(), before, 200*time.Millisecond)
+		if took := time.Since(started); err != nil || len(jobs) != 2 || took < 200*time.Millisecond || took > 5*time.Second {
+			t.Fatalf("%d jobs after %s: %v", len(jobs), took, err)
+		}
+		if got := []Status{jobs[0].Status, jobs[1].Status}; got[0] != InFlight || got[1] != Pending {
+			t.Errorf("they are %v", got)
+		}
+		release()
+		if jobs, err = d.outcomes(t.Context(), before, 20*time.Second); err != nil || jobs[0].Status != Dispatched || jobs[1].Status != Dispatched {
+			t.Errorf("then they are %+v (%v)", jobs, err)
+		}
+	})
+}
+
+// The database's clock makes a job's time and the server's its id. A list by time finds it although they
+// differ by most of a minute.
+func TestListsByTimeAllowForClocksThatDiffer(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		d := newDispatcher(t, st, fast())
+		id := accept(t, d, endpoint(t, d, "http://127.0.0.1:9/").ID, "x")
+		for _, skew := range []time.Duration{-55 * time.Second, 0, 55 * time.Second} {
+			at := time.Now().Add(skew).UTC().Truncate(time.Microsecond)
+			write(t, st, `update dispatch_job set created_at = $1`, at.UnixMicro())
+			for _, tt := range []struct {
+				filter JobFilter
+				want   int
+			}{
+				{JobFilter{From: at}, 1},
+				{JobFilter{From: at.Add(time.Microsecond)}, 0},
+				{JobFilter{To: at}, 0},
+				{JobFilter{To: at.Add(time.Microsecond)}, 1},
+				{JobFilter{From: at, To: at.Add(time.Microsecond), Status: Pending}, 1},
+				{JobFilter{From: at, To: at}, 0},
+			} {
+				list, err := d.List(t.Context(), admin, tt.filter, store.Page{Limit: 10})
+				if err != nil || len(list.Items) != tt.want || tt.want == 1 && list.Items[0].ID != id {
+					t.Errorf("skewed by %s, %+v finds %d: %v", skew, tt.filter, len(list.Items), err)
+				}
+			}
+		}
+	})
+}

@@ -38,9 +38,9 @@ func (w failWriter) Write(p []byte) (int, error) {
 // deadlock, no cap is passed, nothing is lost, and in the end nothing is left over.
 func TestServersAndOperatorsAtOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
-		for_ := 3 * time.Second
+		lasts := 3 * time.Second
 		if testing.Short() {
-			for_ = time.Second
+			lasts = time.Second
 		}
 		rc := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -70,7 +70,7 @@ func TestServersAndOperatorsAtOnce(t *testing.T) {
 		for _, d := range servers {
 			run(t, d)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), for_)
+		ctx, cancel := context.WithTimeout(t.Context(), lasts)
 		defer cancel()
 		var all sync.WaitGroup
 		for range 8 {
@@ -335,6 +335,37 @@ func TestABatchSurvivesOneOfIts(t *testing.T) {
 		}
 		if n := count(t, d, `select count(*) from dispatch_job`); n != 3 {
 			t.Errorf("%d jobs, want 3", n)
+		}
+	})
+}
+
+// One key on several servers at once makes one job, and all hear of that one.
+func TestOneKeyOnTwoServers(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		servers := []*Dispatcher{newDispatcher(t, st, fast()), newDispatcher(t, st, fast())}
+		e := endpoint(t, servers[0], "http://127.0.0.1:9/")
+		for round := range 5 {
+			answers := make([]string, 16)
+			var all sync.WaitGroup
+			for i := range answers {
+				all.Go(func() {
+					once := audit.Once{Caller: "c", Route: "r", Key: fmt.Sprint("k", round), Body: []byte("x")}
+					a, err := servers[i%2].Accept(t.Context(), admin, NewJob{EndpointID: e.ID, ContentType: "text/plain", Payload: []byte("x")}, once, renderJob)
+					if err != nil {
+						t.Error(err)
+					}
+					answers[i] = string(a.Body)
+				})
+			}
+			all.Wait()
+			for _, a := range answers {
+				if a == "" || a != answers[0] {
+					t.Errorf("answered %q, and another %q", a, answers[0])
+				}
+			}
+			if n := count(t, servers[0], `select count(*) from dispatch_job`); n != round+1 {
+				t.Fatalf("%d jobs, want %d", n, round+1)
+			}
 		}
 	})
 }
