@@ -213,9 +213,22 @@ func (d *Dispatcher) lease(ctx context.Context, tx *store.Tx, now time.Time, tok
 }
 
 // leaseText is the claim of n endpoints' due jobs, the oldest first, in one statement.
+//
+// What is picked is materialized. As a plain "id in (select …)" PostgreSQL may run it once for each row
+// of the table, in a nested loop; since it locks, and skips what is locked, it would pick other jobs
+// each time, and lease more of them than were granted.
 func leaseText(n int, lock string) string {
 	var b strings.Builder
 	b.WriteString(`
+		with picked (id) as materialized (`)
+	for i := range n {
+		if i > 0 {
+			b.WriteString(" union all ")
+		}
+		fmt.Fprintf(&b, `select id from (select id from dispatch_job where endpoint_id = $%d and due_at <= $3
+			order by due_at, id limit $%d%s) as b%d`, 5+2*i, 6+2*i, lock, i)
+	}
+	b.WriteString(`)
 		update dispatch_job
 		   set status = case when expire_at <= $3 then 'DEAD_LETTER' else 'IN_FLIGHT' end,
 		       due_at = null, updated_at = $3,
@@ -225,15 +238,7 @@ func leaseText(n int, lock string) string {
 		       lease_until = case when expire_at <= $3 then null else cast($4 as bigint) end,
 		       dead_lettered_at = case when expire_at <= $3 then cast($3 as bigint) end,
 		       dead_letter_reason = case when expire_at <= $3 then 'EXPIRED' end
-		 where id in (`)
-	for i := range n {
-		if i > 0 {
-			b.WriteString(" union all ")
-		}
-		fmt.Fprintf(&b, `select id from (select id from dispatch_job where endpoint_id = $%d and due_at <= $3
-			order by due_at, id limit $%d%s) as b%d`, 5+2*i, 6+2*i, lock, i)
-	}
-	b.WriteString(`)
+		 where id in (select id from picked)
 		returning id, endpoint_id, status, attempt_count, attempt_budget, max_attempts, payload_size`)
 	return b.String()
 }

@@ -442,7 +442,7 @@ func TestRetryDueOfABusyEndpoint(t *testing.T) {
 			before[accept(t, d, e.ID, "x")] = 0
 		}
 		run(t, d)
-		eventually(t, func() bool { return len(rc.all()) == 1 }, func() string { return "nothing is sent" })
+		eventually(t, func() bool { return len(rc.all()) == 1 }, func() string { return fmt.Sprintf("%d are sent", len(rc.all())) })
 		started := time.Now()
 		jobs, err := d.outcomes(t.Context(), before, 200*time.Millisecond)
 		if took := time.Since(started); err != nil || len(jobs) != 2 || took < 200*time.Millisecond || took > 5*time.Second {
