@@ -44,7 +44,11 @@ func (l *Log) Undo(first, n uint64) int {
 }
 
 // Counted tells how many numbers have been given out.
-func (l *Log) Counted() uint64 { return l.counter.Load() }
+func (l *Log) Counted() uint64 {
+	l.undone.mu.Lock()
+	defer l.undone.mu.Unlock()
+	return l.undone.given
+}
 
 // Kinds tells how many kinds of refusals are being counted.
 func (l *Log) Kinds() int {

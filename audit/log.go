@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,11 +32,13 @@ type Log struct {
 	st      *store.Store
 	log     *slog.Logger
 	writer  string // this incarnation's UUID
-	counter atomic.Uint64
 	key     atomic.Pointer[keys.Ring]
 	failed  atomic.Pointer[failure] // the last change that could not be written; nil: others could since
 	undone  undone
 	refused refusals
+	known   atomic.Bool // audit_writer has a row of this writer
+	beating sync.Mutex  // one heartbeat at a time
+	beaten  uint64      // the last number that the last heartbeat has accounted for, or is
 }
 
 // New makes the log of this process on a database. Use sets its key; without one no event is written.
@@ -102,8 +105,12 @@ func (l *Log) change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Ev
 	switch {
 	case err == nil:
 		committed = true
-		if took.n > 0 && l.failed.Load() != nil {
-			l.failed.Store(nil)
+		if took.n > 0 {
+			l.undone.committed(took)
+			l.known.Store(true)
+			if l.failed.Load() != nil {
+				l.failed.Store(nil)
+			}
 		}
 		return nil
 	case errors.Is(err, ErrNothing):
@@ -129,8 +136,12 @@ func (l *Log) append(ctx context.Context, tx *store.Tx, by Principal, events []E
 			return err
 		}
 	}
-	n := uint64(len(events))
-	*took = span{first: l.counter.Add(n) - n + 1, n: n}
+	if !l.known.Load() {
+		if err := l.introduce(ctx, tx); err != nil {
+			return err
+		}
+	}
+	*took = l.undone.give(uint64(len(events)))
 	rows, pending := make([][]any, len(events)), make([][]any, len(events))
 	for i, b := range bodies {
 		salt := make([]byte, saltBytes)
