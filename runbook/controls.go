@@ -1,6 +1,9 @@
 package runbook
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // Controls is the table of SPEC §6, in its order.
 func Controls() []Control {
@@ -132,4 +135,20 @@ func Controls() []Control {
 // notYet is a control that nothing here has checked, and which therefore has not passed.
 func notYet(context.Context, *Checker) (Finding, error) {
 	return Finding{Status: Fail, Observed: "not yet checked"}, nil
+}
+
+// sections are the runbook's own headings.
+var sections = map[string]string{
+	"RB-1": "1. Authentication and MFA Policy",
+	"RB-2": "2. Password Policy",
+	"RB-3": "3. Secret Rotation Procedure",
+	"RB-4": "4. Session Controls",
+	"RB-5": "5. Dispatch Reliability Controls",
+	"RB-6": "6. Audit and Retention",
+}
+
+// Section gives the heading of the runbook that a control's clause stands under.
+func Section(id string) string {
+	section, _, _ := strings.Cut(id, ".")
+	return sections[section]
 }

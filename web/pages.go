@@ -58,6 +58,7 @@ func (s *Server) pageRoutes() {
 	s.signInPages()
 	s.jobPages()
 	s.endpointPages()
+	s.runbookPages()
 	s.page(public, "GET /static/{file...}", s.static)
 	s.page(signedIn, "GET /{$}", func(p *page) error { return p.redirect("/jobs") })
 }

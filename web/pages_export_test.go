@@ -59,3 +59,9 @@ func ByteSize(n int) string { return byteSize(n) }
 
 // InWords is a time to wait.
 func InWords(d time.Duration) string { return inWords(d) }
+
+// StandingKnown tells whether somebody looks how alerts and controls stand, and has seen it.
+func StandingKnown(s *Server) bool {
+	now, _ := s.standing.read()
+	return now.known
+}

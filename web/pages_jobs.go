@@ -40,10 +40,11 @@ type jobsData struct {
 	Endpoints []dispatch.Endpoint // to narrow the list to; empty for whoever may not see them
 	Filter    dispatch.JobFilter
 	Rows      []jobRow
-	First     bool   // this is the list's beginning
-	Here      string // this page's address
-	Newest    string // the address of the list's beginning
-	Older     string // the address of what follows; "": nothing
+	Alerts    []Alert // those that are up
+	First     bool    // this is the list's beginning
+	Here      string  // this page's address
+	Newest    string  // the address of the list's beginning
+	Older     string  // the address of what follows; "": nothing
 	Retry     retryForm
 }
 
@@ -87,12 +88,29 @@ func (p *page) jobs() error {
 	if list.Next != "" {
 		data.Older = jobsAddress(f, makeCursor(list.Next))
 	}
-	if p.by.Role == audit.Admin || p.by.Role == audit.Auditor {
+	if sees(p.by) {
 		if data.Endpoints, err = p.endpointChoice(f.EndpointID); err != nil {
+			return err
+		}
+		if data.Alerts, err = p.alertsUp(); err != nil {
 			return err
 		}
 	}
 	return p.render(status, "jobs", data)
+}
+
+// alertsUp are the alerts that there is reason for just now.
+func (p *page) alertsUp() (up []Alert, err error) {
+	var sum Summary
+	if err := p.sumAlerts(p.ctx, &sum); err != nil {
+		return nil, err
+	}
+	for _, a := range sum.Alerts {
+		if a.Up {
+			up = append(up, a)
+		}
+	}
+	return up, nil
 }
 
 // jobsAddress is the address of a list of jobs.

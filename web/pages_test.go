@@ -405,7 +405,7 @@ func TestPagesByRole(t *testing.T) {
 		"POST /endpoints/{id}", "POST /endpoints/{id}/pause", "POST /endpoints/{id}/resume", "POST /endpoints/{id}/rotate-secret",
 		"POST /endpoints/{id}/delete",
 	}
-	readers := []string{"GET /endpoints", "GET /endpoints/{id}"}
+	readers := []string{"GET /endpoints", "GET /endpoints/{id}", "GET /runbook", "POST /runbook/check"}
 	for _, role := range []audit.Role{audit.Author, audit.Auditor} {
 		v := signIn(t, s, role)
 		for _, p := range web.Pages(s.Web) {

@@ -48,6 +48,7 @@ type Server struct {
 	templates    map[string]*template.Template
 	assets       assets
 	streams      *streams
+	standing     standing
 }
 
 // New makes the server and all of its routes. It panics where a route is not whole: without an

@@ -12,11 +12,14 @@ import (
 	"sealpost/audit"
 	"sealpost/dispatch"
 	"sealpost/fault"
+	"sealpost/runbook"
 )
 
 // A stream tells of changes as they happen, as server-sent events (WHATWG HTML §9.2):
 //
 //	event: job      a job has changed; the data says which, and how it is now
+//	event: alert    an alert is up, or no longer, or was sent
+//	event: posture  a control of the runbook stands otherwise than before
 //	event: resync   changes were left out, or nothing before this is known: read again
 //
 // It begins with a resync. A comment comes every 15 s, so that neither side nor a proxy takes silence
@@ -77,9 +80,10 @@ func (t *streams) begin(sessionID string) (end func(), err error) {
 // streamRoutes are the API's stream, with a token, and the pages' own, with their cookie.
 func (s *Server) streamRoutes() {
 	s.raw(only(audit.Admin), huma.Operation{
-		Method: http.MethodGet, Path: "/api/admin/events/stream", Tags: []string{"dispatch"}, Summary: "Changes as they happen",
-		Description: "Server-sent events: `job`, whose data is the job as it is now, and `resync`, which says that changes were " +
-			"left out. It begins with a resync, and ends within a second when the token's sign-in ends.",
+		Method: http.MethodGet, Path: "/api/admin/events/stream", Tags: []string{"observability"}, Summary: "Changes as they happen",
+		Description: "Server-sent events: `job`, whose data is the job as it is now; `alert` and `posture`, likewise of an alert " +
+			"(as in the summary) and of a control whose status has changed; and `resync`, which says that changes were left out. " +
+			"It begins with a resync, and ends within a second when the token's sign-in ends.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "Server-sent events",
 			Content:     map[string]*huma.MediaType{eventsType: {Schema: &huma.Schema{Type: huma.TypeString}}},
@@ -93,17 +97,24 @@ type reader struct {
 	by audit.Principal
 	// again tells who holds the stream's credential now. An error says that nobody does.
 	again func(context.Context) (audit.Principal, error)
-	// data is what they are told of a job; false: it does not concern them.
-	data func(audit.Principal, dispatch.Job) (any, bool)
+	// job is what they are told of a job; false: it does not concern them.
+	job     func(audit.Principal, dispatch.Job) (any, bool)
+	alert   func(Alert) any
+	control func(runbook.Result) any
 }
+
+// sees tells whether somebody may know how the pilot stands.
+func sees(by audit.Principal) bool { return by.Role == audit.Admin || by.Role == audit.Auditor }
 
 // apiStream handles GET /api/admin/events/stream.
 func (s *Server) apiStream(w http.ResponseWriter, _ *http.Request) {
 	x := w.(*exchange)
 	err := s.serveStream(x, reader{
-		by:    x.principal,
-		again: func(ctx context.Context) (audit.Principal, error) { return x.principal, s.stillAdmits(ctx, x) },
-		data:  func(_ audit.Principal, j dispatch.Job) (any, bool) { return jobOf(j), true },
+		by:      x.principal,
+		again:   func(ctx context.Context) (audit.Principal, error) { return x.principal, s.stillAdmits(ctx, x) },
+		job:     func(_ audit.Principal, j dispatch.Job) (any, bool) { return jobOf(j), true },
+		alert:   func(a Alert) any { return a },
+		control: func(r runbook.Result) any { return r },
 	})
 	if err != nil {
 		x.fail(err)
@@ -112,8 +123,8 @@ func (s *Server) apiStream(w http.ResponseWriter, _ *http.Request) {
 
 // pageChange is all that a page needs to know of a change: it asks for the rest itself.
 type pageChange struct {
-	ID     string          `json:"id"`
-	Status dispatch.Status `json:"status"`
+	ID     string `json:"id"`
+	Status string `json:"status"`
 }
 
 // stream handles GET /stream, the pages' own. Whoever sees only own jobs hears only of those.
@@ -128,10 +139,17 @@ func (p *page) stream() error {
 			}
 			return by, err
 		},
-		data: func(by audit.Principal, j dispatch.Job) (any, bool) {
-			all := by.Role == audit.Admin || by.Role == audit.Auditor
-			return pageChange{j.ID, j.Status}, all || j.OwnerID == by.UserID
+		job: func(by audit.Principal, j dispatch.Job) (any, bool) {
+			return pageChange{j.ID, string(j.Status)}, sees(by) || j.OwnerID == by.UserID
 		},
+		alert: func(a Alert) any {
+			status := "down"
+			if a.Up {
+				status = "up"
+			}
+			return pageChange{a.Name, status}
+		},
+		control: func(r runbook.Result) any { return pageChange{r.ID, string(r.Status)} },
 	})
 }
 
@@ -144,6 +162,12 @@ func (s *Server) serveStream(x *exchange, r reader) error {
 	defer end()
 	changes, stop := s.Dispatch.Watch()
 	defer stop()
+	var told stand
+	var stands <-chan struct{}
+	if sees(r.by) {
+		defer s.watchStanding()()
+		told, stands = s.standing.read()
+	}
 	ctx := x.request.Context()
 	h := x.Header()
 	h["Content-Type"] = []string{eventsType}
@@ -168,6 +192,13 @@ func (s *Server) serveStream(x *exchange, r reader) error {
 			}
 		case <-beat.C:
 			out.raw(":\n\n")
+		case <-stands:
+			var now stand
+			now, stands = s.standing.read()
+			if told.known { // before that, the resync has told them to read it
+				out.standing(r, told, now)
+			}
+			told = now
 		case c := <-changes:
 			out.change(r, c)
 			for more := true; more; { // what came at once is sent at once
@@ -226,8 +257,27 @@ func (e *eventWriter) change(r reader, c dispatch.JobChange) {
 		e.raw("event: resync\ndata: {}\n\n")
 		return
 	}
-	data, ok := r.data(r.by, c.Job)
-	if !ok || e.err != nil {
+	if data, ok := r.job(r.by, c.Job); ok {
+		e.event("job", data)
+	}
+}
+
+// standing writes what is not as it was, for whoever may know it.
+func (e *eventWriter) standing(r reader, was, now stand) {
+	if !sees(r.by) {
+		return
+	}
+	for _, a := range now.alertsOtherThan(was) {
+		e.event("alert", r.alert(a))
+	}
+	for _, c := range now.controlsOtherThan(was) {
+		e.event("posture", r.control(c))
+	}
+}
+
+// event writes an event whose data is a value in JSON.
+func (e *eventWriter) event(name string, data any) {
+	if e.err != nil {
 		return
 	}
 	text, err := json.Marshal(data) // one line, as an event's data has to be
@@ -235,5 +285,5 @@ func (e *eventWriter) change(r reader, c dispatch.JobChange) {
 		e.err = err
 		return
 	}
-	e.raw("event: job\ndata: " + string(text) + "\n\n")
+	e.raw("event: " + name + "\ndata: " + string(text) + "\n\n")
 }

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"sealpost/audit"
+	"sealpost/dispatch"
 )
 
 //go:embed templates/*.html
@@ -33,6 +34,7 @@ var loadTemplates = sync.OnceValues(func() (map[string]*template.Template, error
 	base, err := template.New("").Funcs(template.FuncMap{
 		"asset": a.of, "utc": utc, "rfc3339": rfc3339, "lower": strings.ToLower, "bytes": byteSize,
 		"took": took, "sentence": sentenceOf, "short": shortID, "picture": picture, "status": statusClass, "args": args,
+		"delivery": deliveryText,
 	}).ParseFS(templateFiles, sharedTemplates...)
 	if err != nil {
 		return nil, err
@@ -71,7 +73,7 @@ func (v view) Admin() bool { return v.User != nil && v.User.Role == audit.Admin 
 
 // Sees tells whether the one who is signed in may read everybody's.
 func (v view) Sees() bool {
-	return v.User != nil && (v.User.Role == audit.Admin || v.User.Role == audit.Auditor)
+	return v.User != nil && sees(*v.User)
 }
 
 // At tells whether a part of the navigation is where we are.
@@ -128,7 +130,22 @@ var doneText = map[string]string{
 	"paused":       "The endpoint is paused. Its jobs wait.",
 	"resumed":      "The endpoint takes jobs again.",
 	"deleted":      "The endpoint was deleted.",
+	"checked":      "Every control was checked just now.",
 	"out":          "You are signed out.",
+}
+
+// deliveryText is what has come of sending an alert.
+func deliveryText(delivery string) string {
+	switch delivery {
+	case dispatch.AlertSent:
+		return "it was sent"
+	case dispatch.AlertWaiting:
+		return "it is being sent"
+	case dispatch.AlertFailed:
+		return "it could not be sent"
+	default:
+		return "it was sent to nobody: ALERT_WEBHOOK_URL is not set"
+	}
 }
 
 func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }

@@ -49,6 +49,7 @@
   // The stream says that something has changed; what it is the page asks for, at most once a second.
   // A tab that nobody looks at has no stream: a browser opens few connections to one server.
   const id = region.id, only = region.dataset.live, state = document.getElementById("live");
+  const kinds = (region.dataset.kinds || "job").split(" ");
   const every = 1000, gather = 100, again = 5000, unseen = 30000;
   let source = null, due = 0, last = 0, retry = 0, hiding = 0;
 
@@ -71,8 +72,10 @@
     source = new EventSource("/stream");
     source.addEventListener("open", function () { say("Live", true); });
     source.addEventListener("resync", refresh);
-    source.addEventListener("job", function (e) {
-      if (!only || JSON.parse(e.data).id === only) refresh();
+    kinds.forEach(function (kind) {
+      source.addEventListener(kind, function (e) {
+        if (!only || JSON.parse(e.data).id === only) refresh();
+      });
     });
     source.addEventListener("error", function () {
       say("Not live: trying again", false);
