@@ -230,6 +230,9 @@ func TestFirstAccountThenEverybodyEnrolls(t *testing.T) {
 		if plain.At("details.mfaRequired") != true || used.At("details.mfaRequired") != true || wrong.At("details") != nil {
 			t.Errorf("details: %s, %s, %s", plain.Text, used.Text, wrong.Text)
 		}
+		if log := s.Logged(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
+			t.Errorf("what is refused as it should be is in the log: %s", log)
+		}
 		in := factor("mfaCode", totpCode(t, author.secret, 1)).Want(t, 200)
 		wantNames(t, in.Body, "token", "expiresAt", "user")
 		refreshCookie(t, in, false)

@@ -96,8 +96,8 @@ func (x *exchange) problem(err error) *Problem {
 		return newProblem(r, http.StatusInternalServerError, ourSide, nil)
 	}
 	// Two failures at once, such as a refusal that could not be recorded: the caller sees one of them.
-	_, several := err.(interface{ Unwrap() []error })
-	if several || f.Kind == fault.Unavailable && f.Unwrap() != nil {
+	both, joined := err.(interface{ Unwrap() []error })
+	if joined && len(both.Unwrap()) > 1 || f.Kind == fault.Unavailable && f.Unwrap() != nil {
 		x.server.Logger.Warn("a request could not be served", "requestId", x.principal.RequestID,
 			"route", x.route.String(), "error", err)
 	}

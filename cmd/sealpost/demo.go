@@ -14,9 +14,14 @@ import (
 	"strings"
 	"time"
 
+	"sealpost/assist/fakeprovider"
 	"sealpost/client"
 	"sealpost/config"
 )
+
+// demoKey is what the fake AI provider takes as its key: it is no secret, and long enough to be none of
+// the samples that are refused.
+const demoKey = "sealpost-demo-fake-provider-key-0001"
 
 // demoPort is the first port that the demo tries, serve's own; where it is taken, any free one.
 const demoPort = 4000
@@ -56,14 +61,16 @@ func demoCommand(ctx context.Context, p program, args []string) error {
 
 // demo is a running demo: the server, its receivers, and what was learnt on the way.
 type demo struct {
-	out    io.Writer
-	dir    string
-	logged *os.File
-	server *server
-	stop   context.CancelFunc
-	ended  chan error
-	api    *client.Client
-	step   int
+	out      io.Writer
+	dir      string
+	environ  []string // what the server was started with
+	logged   *os.File
+	server   *server
+	provider *fakeprovider.Server
+	stop     context.CancelFunc
+	ended    chan error
+	api      *client.Client
+	step     int
 
 	ledger, archive *demoReceiver
 	admin           credentials
@@ -78,32 +85,37 @@ type credentials struct{ email, password string }
 
 // startDemo starts a server in a scratch folder.
 func startDemo(ctx context.Context, out io.Writer, dir, databaseURL string) (*demo, error) {
+	provider, err := fakeprovider.Start(ctx, demoKey)
+	if err != nil {
+		return nil, err
+	}
 	l, err := listenNear(ctx, demoPort)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, errors.Join(fmt.Errorf("listen: %w", err), provider.Close())
 	}
 	environ := []string{
 		"NODE_ENV=development", "MFA_REQUIRED=true", "ALLOW_DEV_LOGIN=false", "DATA_DIR=" + filepath.Join(dir, "data"),
 		"PORT=" + strconv.Itoa(l.Addr().(*net.TCPAddr).Port),
 		// Retries in a demo are to be watched, not waited for.
 		"DISPATCH_MAX_ATTEMPTS=3", "DISPATCH_BACKOFF_MS=400", "DISPATCH_TIMEOUT_SECONDS=5",
+		"OPENAI_API_KEY=" + demoKey, "OPENAI_BASE_URL=" + provider.URL, "OPENAI_MODEL=" + fakeprovider.Model,
 	}
 	if databaseURL != "" {
 		environ = append(environ, "DATABASE_URL="+databaseURL)
 	}
 	c, _, err := config.Load(environ)
 	if err != nil {
-		return nil, errors.Join(err, l.Close())
+		return nil, errors.Join(err, l.Close(), provider.Close())
 	}
 	logged, err := os.Create(filepath.Join(dir, "server.log")) //nolint:gosec // our scratch folder
 	if err != nil {
-		return nil, errors.Join(err, l.Close())
+		return nil, errors.Join(err, l.Close(), provider.Close())
 	}
 	s, err := wire(ctx, c, slog.New(slog.NewTextHandler(logged, nil)))
 	if err != nil {
-		return nil, errors.Join(err, l.Close(), logged.Close())
+		return nil, errors.Join(err, l.Close(), logged.Close(), provider.Close())
 	}
-	d := &demo{out: out, dir: dir, logged: logged, server: s, ended: make(chan error, 2)}
+	d := &demo{out: out, dir: dir, environ: environ, logged: logged, server: s, provider: provider, ended: make(chan error, 2)}
 	d.api = &client.Client{HTTP: &http.Client{Transport: &http.Transport{}, Timeout: time.Minute}}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
@@ -138,7 +150,7 @@ func (d *demo) close() error {
 			r.close()
 		}
 	}
-	return errors.Join(err, d.logged.Close())
+	return errors.Join(err, d.provider.Close(), d.logged.Close())
 }
 
 // logTail is the end of the server's log.

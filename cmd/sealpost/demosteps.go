@@ -32,11 +32,15 @@ func (d *demo) steps(ctx context.Context) error {
 		{"sign-in", d.signIn},
 		{"endpoints", d.makeEndpoints},
 		{"document", d.compose},
+		{"AI", d.askForHelp},
 		{"finalize", d.finalize},
 		{"dispatch", d.watchDispatch},
 		{"dead letter", d.watchDeath},
 		{"replay", d.fixAndReplay},
 		{"audit", d.readRecord},
+		{"rotation", d.rotate},
+		{"retention", d.planRetention},
+		{"runbook", d.showRunbook},
 	} {
 		if err := s.run(ctx); err != nil {
 			return fmt.Errorf("the demo's step %q did not hold: %w", s.name, err)
