@@ -267,6 +267,13 @@ func TestRegisterFirstInARaceOverSockets(t *testing.T) {
 	})
 }
 
+// productionEnv is what production needs.
+var productionEnv = []string{
+	"NODE_ENV=production", "PUBLIC_URL=https://sealpost.example", "JWT_SECRET=8w0oJmQzYlcrF5hD1xVtqN3bKePuSgTa",
+	"DATA_ENCRYPTION_KEY=Yq3l0mZrW8uVJx5cT1oKpN7bEaHsDgF2iQwRtXyUz4A=",
+	"AUDIT_SIGNING_KEY=Zt9kX2vBnM4qLwErTyUiOpAsDfGhJkLzXcVbNmQwE1Y=",
+}
+
 // In production the first account is made from the machine itself or with the token; dev-login is not
 // there; cookies are Secure.
 func TestFirstAccountInProduction(t *testing.T) {
@@ -290,17 +297,13 @@ func TestFirstAccountInProduction(t *testing.T) {
 		if s.Do(t, "GET", "/api/auth/policy", "", nil).Want(t, 200).At("devLoginEnabled") != false {
 			t.Error("dev-login is said to be enabled")
 		}
-	}, "NODE_ENV=production", "PUBLIC_URL=https://sealpost.example", "JWT_SECRET=8w0oJmQzYlcrF5hD1xVtqN3bKePuSgTa",
-		"DATA_ENCRYPTION_KEY=Yq3l0mZrW8uVJx5cT1oKpN7bEaHsDgF2iQwRtXyUz4A=",
-		"AUDIT_SIGNING_KEY=Zt9kX2vBnM4qLwErTyUiOpAsDfGhJkLzXcVbNmQwE1Y=")
+	}, productionEnv...)
 }
 
 func TestFirstAccountFromTheMachineInProduction(t *testing.T) {
 	authServers(t, func(t *testing.T, s *webtest.Server) {
 		s.Do(t, "POST", "/api/auth/register-first", "", fields{"email": "ada@example.com", "name": "Ada", "password": adminPassword}).Want(t, 201)
-	}, "NODE_ENV=production", "PUBLIC_URL=https://sealpost.example", "JWT_SECRET=8w0oJmQzYlcrF5hD1xVtqN3bKePuSgTa",
-		"DATA_ENCRYPTION_KEY=Yq3l0mZrW8uVJx5cT1oKpN7bEaHsDgF2iQwRtXyUz4A=",
-		"AUDIT_SIGNING_KEY=Zt9kX2vBnM4qLwErTyUiOpAsDfGhJkLzXcVbNmQwE1Y=")
+	}, productionEnv...)
 }
 
 func TestAuthBodiesAreStrict(t *testing.T) {

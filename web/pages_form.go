@@ -40,7 +40,7 @@ func (f *form) refused(err error) {
 // fieldLabels are fields' names as pages write them.
 var fieldLabels = map[string]string{
 	"name": "Name", "url": "URL", "concurrency": "Concurrency", "timeoutSeconds": "Timeout", "maxAttempts": "Attempts",
-	"overlapHours": "Overlap", "reason": "Reason", "expireAt": "The new end", "limit": "How many", "q": "Id",
+	"overlapHours": "Overlap", "reason": "Reason", "expireAt": "The new end", "limit": "How many", "q": "Id", "email": "E-mail",
 }
 
 // Failed tells whether there is anything to correct.

@@ -40,9 +40,12 @@ func (p *page) loginForm() error {
 		return err
 	}
 	return p.render(http.StatusOK, "login", loginData{
-		To: p.localPage(p.query("to")), NoUsers: !has, Insecure: !p.secure(p.r) && !localName(p.r.Host),
+		To: p.localPage(p.query("to")), NoUsers: !has, Insecure: p.insecure(),
 	})
 }
+
+// insecure tells whether what is typed goes over a network as it is.
+func (p *page) insecure() bool { return !p.secure(p.r) && !localName(p.r.Host) }
 
 // login handles POST /login.
 func (p *page) login() error {

@@ -188,7 +188,7 @@ func TestLoginPage(t *testing.T) {
 func TestLoginPageSaysWhatIsWrong(t *testing.T) {
 	s := webtest.Start(t, storetest.Open(t, storetest.SQLiteURL(t)))
 	v := visit(t, s)
-	wantPage(t, v.get("/login"), 200, "There is no account yet", "register-first")
+	wantPage(t, v.get("/login"), 200, "There is no account yet", `href="/first"`)
 	if strings.Contains(v.get("/login").Text, "not encrypted") {
 		t.Error("a page on this machine warns")
 	}

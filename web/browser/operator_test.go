@@ -70,6 +70,12 @@ func (o *operator) enroll() {
 	o.at("/login")
 	o.shot("login")
 	o.password()
+	o.factor()
+}
+
+// factor goes from the QR code to the list of jobs.
+func (o *operator) factor() {
+	o.t.Helper()
 	o.sees("h1", "Enroll a second factor")
 	o.until(`document.querySelector("img.qr").naturalWidth > 100`)
 	o.shot("enroll")
