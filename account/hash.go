@@ -94,8 +94,12 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 }
 
 // verify tells whether a password has a hash. An empty hash, of an account that is not there or has no
-// password, costs the same work as any other and is never right.
+// password, costs the same work as any other and is never right. What is too long to be anybody's
+// password is wrong without any work, whosever hash it is held against.
 func (h *hasher) verify(ctx context.Context, phc, password string) (bool, error) {
+	if len(password) > maxPasswordBytes {
+		return false, nil
+	}
 	known := phc != ""
 	if !known {
 		phc = h.dummy

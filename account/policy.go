@@ -13,6 +13,10 @@ import (
 // MaxPasswordLength is the longest password, in code points. NIST SP 800-63B-4 asks for at least 64.
 const MaxPasswordLength = 128
 
+// maxPasswordBytes is more than any 128 characters of NFC take, however they were typed: nothing longer
+// is looked at, neither by the policy nor by the hash.
+const maxPasswordBytes = 4096
+
 // The codes of what can be wrong with a password (runbook §2), in the order in which they are listed.
 const (
 	TooShort           = "TOO_SHORT"
@@ -37,6 +41,10 @@ type Issue struct {
 // code points of the NFC form, the form that is hashed. own are texts about its user (name, e-mail),
 // which it may not be made of.
 func CheckPassword(password string, minLength int, own ...string) []Issue {
+	long := len(password) > maxPasswordBytes
+	if long {
+		password = password[:maxPasswordBytes]
+	}
 	password = norm.NFC.String(password)
 	var issues []Issue
 	add := func(wrong bool, code, format string, args ...any) {
@@ -47,7 +55,7 @@ func CheckPassword(password string, minLength int, own ...string) []Issue {
 	length := utf8.RuneCountInString(password)
 	has := classify(password)
 	add(length < minLength, TooShort, "use at least %d characters", minLength)
-	add(length > MaxPasswordLength, TooLong, "use at most %d characters", MaxPasswordLength)
+	add(long || length > MaxPasswordLength, TooLong, "use at most %d characters", MaxPasswordLength)
 	add(!has.upper, MissingUppercase, "add an uppercase letter")
 	add(!has.lower, MissingLowercase, "add a lowercase letter")
 	add(!has.number, MissingNumber, "add a number")

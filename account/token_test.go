@@ -46,6 +46,85 @@ func TestAccessTokenIsReadBack(t *testing.T) {
 	}
 }
 
+// secondOpinion reads a token by the rules of a library that others wrote.
+func secondOpinion(tokens *accessTokens, text string) (jwt.MapClaims, error) {
+	claims := jwt.MapClaims{}
+	parser := jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithStrictDecoding(), jwt.WithIssuer(tokens.issuer),
+		jwt.WithAudience(audienceOf(tokens.issuer)), jwt.WithExpirationRequired(), jwt.WithTimeFunc(tokens.now))
+	_, err := parser.ParseWithClaims(text, claims, func(token *jwt.Token) (any, error) {
+		id, _ := token.Header["kid"].(string)
+		key := tokens.ring.FindAt(id, tokens.now())
+		if key == nil {
+			return nil, errNotOurToken
+		}
+		return key.Derive(keys.AccessToken), nil
+	})
+	return claims, err
+}
+
+// Our tokens are JWTs that another library reads and verifies, and says the same of.
+func TestAnotherLibraryReadsOurTokens(t *testing.T) {
+	tokens := testTokens(keys.NewRing(testKey(), nil), tokenTime)
+	user, session := store.NewID(), store.NewID()
+	text, err := tokens.sign(user, session, tokenTime, tokenTime.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := secondOpinion(tokens, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := tokens.parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if theirs["sub"] != user || theirs["sid"] != session || theirs["jti"] != ours.ID || theirs["aud"] != "http://localhost:4000/api" ||
+		theirs["exp"] != float64(ours.ExpiresAt.Unix()) || theirs["iat"] != float64(ours.IssuedAt.Unix()) || len(theirs) != 7 {
+		t.Errorf("theirs %v, ours %+v", theirs, ours)
+	}
+	if _, err := secondOpinion(tokens, text[:len(text)-2]+"AA"); err == nil {
+		t.Error("the second opinion takes anything")
+	}
+}
+
+// The form is fixed to the byte, so a signature of ours under any other text is refused too.
+func TestAccessTokenHasOneForm(t *testing.T) {
+	key := testKey()
+	tokens := testTokens(keys.NewRing(key, nil), tokenTime)
+	id := store.NewID()
+	head := headToKey + key.ID + headFromKey
+	claims := `{"aud":"http://localhost:4000/api","exp":1773483965,"iat":1773480365,"iss":"http://localhost:4000","jti":"` + id + `","sid":"` + id + `","sub":"` + id + `"}`
+	signed := func(head, claims string) string {
+		text := base64url.EncodeToString([]byte(head)) + "." + base64url.EncodeToString([]byte(claims))
+		return text + "." + base64url.EncodeToString(tokens.mac(key, text))
+	}
+	if _, err := tokens.parse(signed(head, claims)); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"a space in the header":   signed(strings.Replace(head, ":", ": ", 1), claims),
+		"another order":           signed(`{"typ":"at+jwt","alg":"HS256","kid":"`+key.ID+`"}`, claims),
+		"kid in capitals":         signed(headToKey+strings.ToUpper(key.ID)+"F"+headFromKey, claims),
+		"a space in the claims":   signed(head, claims+" "),
+		"a claim more":            signed(head, strings.TrimSuffix(claims, "}")+`,"nbf":0}`),
+		"a claim twice":           signed(head, strings.TrimSuffix(claims, "}")+`,"sub":"`+id+`"}`),
+		"exp as text":             signed(head, strings.Replace(claims, "1773483965", `"1773483965"`, 1)),
+		"exp with a fraction":     signed(head, strings.Replace(claims, "1773483965", "1773483965.5", 1)),
+		"exp with a leading zero": signed(head, strings.Replace(claims, "1773483965", "01773483965", 1)),
+		"exp past all time":       signed(head, strings.Replace(claims, "1773483965", "99999999999999999999", 1)),
+		"exp below zero":          signed(head, strings.Replace(claims, "1773483965", "-1", 1)),
+		"aud as a list":           signed(head, strings.Replace(claims, `"http://localhost:4000/api"`, `["http://localhost:4000/api"]`, 1)),
+		"an id in capitals":       signed(head, strings.Replace(claims, id, strings.ToUpper(id[:35])+"A", 1)),
+		"no claims":               signed(head, ""),
+		"no header":               signed("", claims),
+	} {
+		if claims, err := tokens.parse(text); err == nil {
+			t.Errorf("%s is taken: %+v", name, claims)
+		}
+	}
+}
+
 func decodePart(t *testing.T, token string, i int) string {
 	t.Helper()
 	b, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[i])
@@ -87,7 +166,7 @@ func TestForgedAccessTokens(t *testing.T) {
 	secret := key.Derive(keys.AccessToken)
 	claims := func(change func(jwt.MapClaims)) jwt.MapClaims {
 		c := jwt.MapClaims{
-			"iss": tokens.issuer, "aud": tokens.audience, "sub": store.NewID(), "sid": store.NewID(), "jti": store.NewID(),
+			"iss": tokens.issuer, "aud": audienceOf(tokens.issuer), "sub": store.NewID(), "sid": store.NewID(), "jti": store.NewID(),
 			"iat": tokenTime.Unix(), "exp": tokenTime.Add(time.Hour).Unix(),
 		}
 		change(c)
@@ -194,8 +273,12 @@ func FuzzAccessToken(f *testing.F) {
 	f.Add("eyJhbGciOiJub25lIn0.e30.")
 	f.Add(good[:len(good)-1])
 	f.Fuzz(func(t *testing.T, text string) {
-		if claims, err := tokens.parse(text); err == nil && text != good {
+		claims, err := tokens.parse(text)
+		if err == nil && text != good {
 			t.Errorf("%q is taken: %+v", text, claims)
+		}
+		if _, theirs := secondOpinion(tokens, text); err == nil && theirs != nil {
+			t.Errorf("%q is taken by us and by nobody else: %v", text, theirs)
 		}
 	})
 }

@@ -15,6 +15,9 @@ import (
 // rows of keys, repetitions, and the user's own name and address. What is left is weighed, the whole
 // must reach minWeight. Composition rules make people write "Summer2026!!"; this is what catches it.
 //
+// That is a rule about how passwords are made; two more say what is guessed: the whole is no word of the
+// common list between digits and symbols (common.go), and takes zxcvbn's 10^10 guesses (guess.go).
+//
 // An unexplained letter weighs as much as a whole well-known word: either is one choice among some
 // dozens or hundreds. Digits and symbols weigh less, because most of them are put at the end.
 const (
@@ -56,15 +59,25 @@ func isWeak(password string, own []string) bool {
 			words = append(words, parts(domain, minOwn)...)
 		}
 	}
-	return weigh(repeated(runes), words) < minWeight
+	mine := words[len(commonWords()):]
+	return weigh(repeated(runes), words) < minWeight || isCommon(runes, mine) || estimate(password, mine) < guessesNeeded(len(runes))
 }
 
 // plain gives the characters of a text in lower case, without accents.
 func plain(text string) []rune {
+	out := unmarked(text)
+	for i, r := range out {
+		out[i] = unicode.ToLower(r)
+	}
+	return out
+}
+
+// unmarked gives the characters of a text without accents.
+func unmarked(text string) []rune {
 	var out []rune
 	for _, r := range norm.NFKD.String(text) {
 		if !unicode.IsMark(r) {
-			out = append(out, unicode.ToLower(r))
+			out = append(out, r)
 		}
 	}
 	return out
