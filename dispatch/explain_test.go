@@ -32,7 +32,7 @@ func TestPlans(t *testing.T) {
 }
 
 // bigTables are 50,000 finished and 50,000 waiting jobs, nine in ten of these at one endpoint, and 200
-// that are in flight; each tenth is of a document.
+// that are in flight; each tenth is of a document, and each fiftieth has a time at which it is over.
 type bigTables struct {
 	endpoints []string
 	crowded   string
@@ -76,9 +76,10 @@ func fillTables(t *testing.T, st *store.Store) bigTables {
 			            when i % 89 = 0 then 'RETRYING' else 'PENDING' end
 			  from n)
 		insert into dispatch_job (id, endpoint_id, status, attempt_count, attempt_budget, max_attempts, due_at,
-		       lease_token, lease_node, lease_until, payload_size, created_at, updated_at)
+		       expire_at, lease_token, lease_node, lease_until, payload_size, created_at, updated_at)
 		select id, endpoint, status, 0, 12, 12,
 		       case when status in ('PENDING', 'RETRYING') then (`+ms+` * 1000) end,
+		       case when i % 50 = 0 then (`+ms+` * 1000) + 86400000000 end,
 		       case when status = 'IN_FLIGHT' then 'token-' || (i % 8) end,
 		       case when status = 'IN_FLIGHT' then 'node-' || (i % 2) end,
 		       case when status = 'IN_FLIGHT' then (`+ms+` * 1000) + 3600000000 end,
@@ -175,6 +176,7 @@ func statements(st *store.Store, b bigTables) []planned {
 			false,
 		},
 		{"overdue leases", takeBackText(overdue) + lock(""), []any{now}, []string{"dispatch_job_leased"}, false},
+		{"jobs that are over", expiredText + lock(""), []any{now, maxExpired}, []string{"dispatch_job_expire"}, false},
 		{"own leases", ownLeases, []any{"node-0"}, []string{"dispatch_job_leased"}, false},
 		{"retry-due: endpoints", dueEndpointsText, []any{now}, []string{"dispatch_job_due"}, true},
 		{"retry-due: jobs", dueText, []any{b.crowded, now, 20}, []string{"dispatch_job_due"}, false},

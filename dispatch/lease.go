@@ -49,8 +49,8 @@ func (d *Dispatcher) beat(ctx context.Context, tx *store.Tx) error {
 	return err
 }
 
-// tend beats once a second, takes back the leases of dead servers, and gives up deliveries whose
-// leases were taken away.
+// tend beats once a second, takes back the leases of dead servers, lets jobs die whose time is over, and
+// gives up deliveries whose leases were taken away.
 func (d *Dispatcher) tend(ctx context.Context) {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
@@ -81,6 +81,9 @@ func (d *Dispatcher) tendOnce(ctx context.Context) error {
 		return err
 	}
 	if _, err := d.takeBack(ctx, overdue, now.UnixMicro()); err != nil {
+		return err
+	}
+	if err := d.expire(ctx); err != nil {
 		return err
 	}
 	return d.compareLeases(ctx)
