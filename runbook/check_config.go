@@ -29,9 +29,6 @@ var (
 	mfaRequired = byConfig(func(c *config.Config) Finding {
 		return found(c.Auth.MFARequired, map[string]any{"MFA_REQUIRED": c.Auth.MFARequired}, "MFA_REQUIRED=%t", c.Auth.MFARequired)
 	})
-	production = byConfig(func(c *config.Config) Finding {
-		return found(c.Production(), map[string]any{"NODE_ENV": c.Env}, "NODE_ENV=%s", c.Env)
-	})
 	sessionTTL = byConfig(func(c *config.Config) Finding {
 		return atMost("SESSION_TTL_HOURS", c.Auth.AccessTTL, maxSessionTTL)
 	})
@@ -43,6 +40,25 @@ var (
 		return found(days >= minRetentionDays, map[string]any{"AUDIT_RETENTION_DAYS": days}, "AUDIT_RETENTION_DAYS=%d", days)
 	})
 )
+
+// production holds NODE_ENV, and warns of a proxy that the server was not told of: the addresses in
+// the audit log, and what is throttled by network, are then the proxy's.
+func production(_ context.Context, c *Checker) (Finding, error) {
+	return decideProduction(c.o.Config, c.forwarder()), nil
+}
+
+func decideProduction(c *config.Config, forwarder string) Finding {
+	f := found(c.Production(), map[string]any{"NODE_ENV": c.Env}, "NODE_ENV=%s", c.Env)
+	if forwarder == "" {
+		return f
+	}
+	f.Evidence["ignoredForwarder"] = forwarder
+	f.Observed += "; forwarding headers from " + forwarder + ", which TRUSTED_PROXIES does not name, are ignored"
+	if f.Status == Pass {
+		f.Status = Warn
+	}
+	return f
+}
 
 // atMost holds a recommendation: beyond it is a warning.
 func atMost(name string, got, most time.Duration) Finding {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sealpost/dispatch"
+	"sealpost/store"
 )
 
 // failuresEnd looks for jobs that are in a state from which no delivery and no dead letter comes (runbook §5).
@@ -14,7 +15,26 @@ func failuresEnd(ctx context.Context, c *Checker) (Finding, error) {
 	if err != nil {
 		return Finding{}, err
 	}
-	return decideFailures(i), nil
+	f := decideFailures(i)
+	if c.o.Log.Store().Dialect() == store.SQLite {
+		return f, nil // one machine, and no failover
+	}
+	var d store.Durability
+	err = c.o.Log.Store().Read(ctx, func(tx *store.Tx) (err error) {
+		d, err = tx.Durability(ctx)
+		return err
+	})
+	return withStandby(f, d), err
+}
+
+// withStandby adds whether an accepted job survives a failover (SPEC §5.2), where it passes otherwise.
+func withStandby(f Finding, d store.Durability) Finding {
+	f.Evidence["synchronous_standby_names"], f.Evidence["synchronous_commit"] = d.Standbys, d.Commit
+	if f.Status == Pass && !d.Standby() {
+		f.Status = Warn
+		f.Observed += "; but no synchronous standby is waited for, so a failover of the database can lose jobs that were accepted"
+	}
+	return f
 }
 
 func decideFailures(i dispatch.Inspection) Finding {

@@ -88,8 +88,9 @@ type Checker struct {
 	controls []Control
 	checking sync.Mutex // one round at a time
 
-	mu   sync.Mutex
-	last map[string]Result
+	mu      sync.Mutex
+	last    map[string]Result
+	ignored string
 }
 
 const (
@@ -105,6 +106,19 @@ func New(o Options) *Checker {
 		o.Now = time.Now
 	}
 	return &Checker{o: o, controls: Controls(), last: map[string]Result{}}
+}
+
+// IgnoredForwarder tells of an address that sends forwarding headers and is not believed, for RB-1.3.
+func (c *Checker) IgnoredForwarder(address string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ignored = address
+}
+
+func (c *Checker) forwarder() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ignored
 }
 
 // Run checks controls now, those with the ids that are given or all of them, and records that it did.

@@ -39,6 +39,7 @@ func (s *Server) clientAddress(r *http.Request) (ip string, direct bool) {
 		if s.forwarding.said.CompareAndSwap(false, true) {
 			s.Logger.Warn("forwarding headers are ignored: they come from an address that TRUSTED_PROXIES does not name",
 				"address", peer.String())
+			s.Runbook.IgnoredForwarder(peer.String())
 		}
 		return peer.String(), false
 	}

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"sealpost/config"
+	"sealpost/runbook"
 )
 
 func TestClientAddress(t *testing.T) {
@@ -98,12 +101,17 @@ func TestDirectLoopback(t *testing.T) {
 
 func TestIgnoredHeadersAreSaidOnce(t *testing.T) {
 	var log strings.Builder
-	s := &Server{Deps: Deps{Logger: slog.New(slog.NewTextHandler(&log, nil))}}
+	controls := runbook.New(runbook.Options{Config: &config.Config{Env: config.Production}})
+	s := &Server{Deps: Deps{Logger: slog.New(slog.NewTextHandler(&log, nil)), Runbook: controls}}
 	for range 3 {
 		s.clientAddress(&http.Request{RemoteAddr: "192.0.2.1:5", Header: http.Header{"X-Forwarded-For": {"x"}}})
 	}
 	if n := strings.Count(log.String(), "TRUSTED_PROXIES"); n != 1 {
 		t.Errorf("said %d times: %s", n, log.String())
+	}
+	results, err := controls.Check(t.Context(), "RB-1.3")
+	if err != nil || results[0].Status != runbook.Warn || !strings.Contains(results[0].Observed, "192.0.2.1") {
+		t.Errorf("the posture says %+v, %v", results, err)
 	}
 }
 

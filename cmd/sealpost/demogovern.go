@@ -124,7 +124,7 @@ func (d *demo) planRetention(ctx context.Context) error {
 	return nil
 }
 
-// demoHolds are controls that hold once everything above has been done, in whatever environment.
+// demoHolds are controls that do not fail once everything above has been done, in whatever environment.
 var demoHolds = []string{"RB-1.1", "RB-1.2", "RB-1.4", "RB-1.5", "RB-2.4", "RB-3.1", "RB-3.2", "RB-3.5", "RB-4.4", "RB-5.2"}
 
 // showRunbook prints the table of controls, of which a server in development cannot hold all.
@@ -139,7 +139,7 @@ func (d *demo) showRunbook(ctx context.Context) error {
 		standing[r.ID] = r
 	}
 	for _, id := range demoHolds {
-		if r := standing[id]; r.Status != runbook.Pass {
+		if r := standing[id]; r.Status != runbook.Pass && r.Status != runbook.Warn {
 			return fmt.Errorf("%s is %s: %s", id, r.Status, r.Observed)
 		}
 	}
