@@ -7,6 +7,7 @@
 //     (policy.go). Unknown, disabled and known accounts cost the same work and get the same answer.
 //   - The second factor is TOTP, each step once (totp.go), or a backup code, each once (backup.go).
 //     Where MFA is required, a password alone leads only to enrollment (enroll.go).
+//   - A passkey (passkey.go) is two factors at once, and a sign-in by itself.
 //
 // Attempts are counted by account and by network, in rows that all servers share (throttle.go).
 package account
@@ -24,7 +25,7 @@ import (
 // Options are what the environment decides about accounts.
 type Options struct {
 	config.Auth
-	Issuer     string        // PUBLIC_URL: the issuer of access tokens
+	Issuer     string        // PUBLIC_URL: the issuer of access tokens, and where passkeys belong
 	Production bool          // the gate of the first account holds, and there is no dev-login
 	Bootstrap  config.Secret // what register-first needs in production
 	// Now is the clock, time.Now where it is nil. Codes and tokens are about this machine's own time,
@@ -41,6 +42,9 @@ type Accounts struct {
 	tokens   *accessTokens
 	sessions *store.Gather[string, heldSession]
 	pages    bool // sign-ins are held by a cookie: see ForPages
+
+	party   *relyingParty // for passkeys
+	noParty error         // why there is none
 }
 
 // New makes the accounts of one server. It reads and writes nothing yet.
@@ -53,6 +57,7 @@ func New(log *audit.Log, set *keys.Set, o Options) *Accounts {
 		hasher: newHasher(currentParams, processors()),
 		tokens: newAccessTokens(set.JWT, o.Issuer, o.Now),
 	}
+	a.party, a.noParty = newRelyingParty(o.Issuer)
 	a.sessions = &store.Gather[string, heldSession]{Load: a.readSessions}
 	return a
 }

@@ -149,7 +149,7 @@ func parseReason(text string) (string, error) {
 	return text, nil
 }
 
-// ResetMFA takes a user's second factor and backup codes away, for a lost phone, and ends the user's
+// ResetMFA takes a user's second factor, backup codes and passkeys away, for a lost phone, and ends the user's
 // sessions. Enrollment, which the password alone then leads to, is open for 72 hours.
 // fault.Forbidden, fault.NotFound, fault.Invalid.
 func (a *Accounts) ResetMFA(ctx context.Context, by audit.Principal, id, reason string) (u User, err error) {
@@ -173,12 +173,16 @@ func (a *Accounts) ResetMFA(ctx context.Context, by audit.Principal, id, reason 
 		if err := errors.Join(deleteBackupCodes(ctx, tx, id), dropEnrollment(ctx, tx, id)); err != nil {
 			return nil, err
 		}
+		passkeys, err := deletePasskeys(ctx, tx, id)
+		if err != nil {
+			return nil, err
+		}
 		if _, err := revokeSessions(ctx, tx, id, "", now); err != nil {
 			return nil, err
 		}
 		u = p.User
 		u.MFAEnabled, u.UpdatedAt = false, now
-		return []audit.Event{userEvent("auth.mfa.reset", id, map[string]any{"reason": reason})}, nil
+		return []audit.Event{userEvent("auth.mfa.reset", id, map[string]any{"reason": reason, "passkeys": passkeys})}, nil
 	})
 	return u, err
 }

@@ -55,6 +55,10 @@ func dropEnrollment(ctx context.Context, tx *store.Tx, userID string) error {
 	return nil
 }
 
+// errHasPasskey says that there is a second factor after all. A password alone, which may be in somebody
+// else's hands, must not put another one beside it.
+var errHasPasskey = errors.New("the account has a passkey")
+
 // toEnrollment answers a person whose password is right and who has to enroll.
 func (a *Accounts) toEnrollment(ctx context.Context, from audit.Principal, seen person, counters []counter) error {
 	now := a.now()
@@ -72,6 +76,13 @@ func (a *Accounts) toEnrollment(ctx context.Context, from audit.Principal, seen 
 		if p.Disabled || p.MFAEnabled || p.passwordHash != seen.passwordHash {
 			return errChanged
 		}
+		has, err := hasPasskey(ctx, tx, p.ID)
+		if err != nil {
+			return err
+		}
+		if has {
+			return errHasPasskey
+		}
 		if token, err = offerEnrollment(ctx, tx, p.ID, now); err != nil {
 			return err
 		}
@@ -80,6 +91,9 @@ func (a *Accounts) toEnrollment(ctx context.Context, from audit.Principal, seen 
 	switch {
 	case errors.Is(err, errChanged), fault.Is(err, fault.NotFound):
 		return a.loginFailed(ctx, from, seen.ID, reasonChanged, wrongCredentials())
+	case errors.Is(err, errHasPasskey):
+		return a.loginFailed(ctx, from, seen.ID, reasonHasPasskey, fault.New(fault.Forbidden,
+			"this account has a passkey: sign in with it, and set up an authenticator app then").With("passkeyRequired", true))
 	case err != nil:
 		return err
 	}

@@ -14,8 +14,8 @@ type Inspection struct {
 	Bootstrapped    bool   // register-first is spent
 	FirstID         string // of the first account; "" where there is none, or no longer
 	FirstHasMFA     bool
-	WithoutMFA      int // enabled accounts without a second factor, counted up to MaxInspected
-	SessionsWithout int // their sessions that have not ended
+	WithoutMFA      int // enabled accounts without an authenticator app, counted up to MaxInspected
+	SessionsWithout int // their sessions that have not ended, without those that a passkey began
 
 	RawRefreshTokens int      // rows that hold something else than a SHA-256
 	TokenColumns     []string // of the table of refresh tokens
@@ -30,7 +30,7 @@ const (
 	withoutMFAText      = `select count(*) from (select 1 from account where not mfa_enabled and not disabled limit $1) as a`
 	sessionsWithoutText = `
 		select count(*) from (select 1 from account cross join session
-		 where session.user_id = account.id and not account.mfa_enabled and not account.disabled and session.revoked_at is null and session.expires_at > $1 limit $2) as s`
+		 where session.user_id = account.id and not account.mfa_enabled and not account.disabled and session.revoked_at is null and session.passkey_id is null and session.expires_at > $1 limit $2) as s`
 	// rawTokensText runs on an index that has no rows unless the answer is more than 0.
 	// The order is what keeps PostgreSQL, which takes most rows for such, from looking at the table.
 	rawTokensText = `select count(*) from (select 1 from refresh_token where length(hash) <> 32 order by hash limit $1) as t` //nolint:gosec // SQL about tokens, not one

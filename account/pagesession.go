@@ -61,6 +61,18 @@ func (a *Accounts) PageReauth(ctx context.Context, by audit.Principal, password 
 	if _, err := a.Reauth(ctx, by, password, f); err != nil {
 		return "", err
 	}
+	return a.replacePageCookie(ctx, by)
+}
+
+// PageReauthPasskey is PageReauth with a passkey.
+func (a *Accounts) PageReauthPasskey(ctx context.Context, by audit.Principal, answer []byte) (cookie string, err error) {
+	if _, err := a.ReauthPasskey(ctx, by, answer); err != nil {
+		return "", err
+	}
+	return a.replacePageCookie(ctx, by)
+}
+
+func (a *Accounts) replacePageCookie(ctx context.Context, by audit.Principal) (cookie string, err error) {
 	cookie = newOpaque(pagePrefix)
 	hash, _ := hashOpaque(pagePrefix, cookie)
 	now := a.now()

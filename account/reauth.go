@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"sealpost/audit"
@@ -40,11 +41,7 @@ func (a *Accounts) Reauth(ctx context.Context, by audit.Principal, password stri
 		if err != nil {
 			return nil, err
 		}
-		n, err := tx.Exec(ctx, `update session set authenticated_at = $1 where id = $2 and revoked_at is null`, now.UnixMicro(), by.SessionID)
-		if err == nil && n == 0 {
-			err = errChanged
-		}
-		if err != nil {
+		if err := confirmSession(ctx, tx, by.SessionID, now); err != nil {
 			return nil, err
 		}
 		return []audit.Event{userEvent("auth.reauth.succeeded", p.ID, map[string]any{"factor": factor})}, takeBack(ctx, tx, counters, true)
@@ -56,4 +53,16 @@ func (a *Accounts) Reauth(ctx context.Context, by audit.Principal, password stri
 		return time.Time{}, refused(reasonChanged, fault.New(fault.Unauthenticated, "this session has ended: sign in again"))
 	}
 	return now, err
+}
+
+// confirmSession makes a session fresh. errChanged where it has ended.
+func confirmSession(ctx context.Context, tx *store.Tx, id string, now time.Time) error {
+	n, err := tx.Exec(ctx, `update session set authenticated_at = $1 where id = $2 and revoked_at is null`, now.UnixMicro(), id)
+	if err != nil {
+		return fmt.Errorf("confirm a session: %w", err)
+	}
+	if n == 0 {
+		return errChanged
+	}
+	return nil
 }

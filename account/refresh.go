@@ -116,8 +116,8 @@ func (a *Accounts) rotate(ctx context.Context, tx *store.Tx, from audit.Principa
 	s SignIn, p person, events []audit.Event, err error,
 ) {
 	var row sessionRow
-	err = tx.QueryRow(ctx, `select user_id, expires_at, revoked_at from session where id = $1`+tx.ForUpdate(), sessionID).
-		Scan(&row.userID, store.Time(&row.expiresAt), store.Time(&row.revokedAt))
+	err = tx.QueryRow(ctx, `select user_id, expires_at, revoked_at, passkey_id from session where id = $1`+tx.ForUpdate(), sessionID).
+		Scan(&row.userID, store.Time(&row.expiresAt), store.Time(&row.revokedAt), store.String(&row.passkeyID))
 	if store.NoRow(err) {
 		return s, p, nil, errChanged
 	}
@@ -134,7 +134,7 @@ func (a *Accounts) rotate(ctx context.Context, tx *store.Tx, from audit.Principa
 	if err != nil {
 		return s, p, nil, fmt.Errorf("read refresh token: %w", err)
 	}
-	state.usable = row.live(now) && !p.Disabled && (p.MFAEnabled || !a.o.MFARequired)
+	state.usable = row.live(now) && !p.Disabled && (row.twoFactors(p.MFAEnabled) || !a.o.MFARequired)
 	s = SignIn{User: p.User, SessionID: sessionID, RefreshExpiresAt: row.expiresAt}
 	by := p.as(from, sessionID)
 	switch state.judge(now) {

@@ -86,7 +86,7 @@ func (a *Accounts) Authenticate(ctx context.Context, accessToken string, from au
 }
 
 const selectSession = `
-	select session.id, session.user_id, session.expires_at, session.authenticated_at, session.revoked_at,
+	select session.id, session.user_id, session.expires_at, session.authenticated_at, session.revoked_at, session.passkey_id,
 	       account.email, account.role, account.disabled, account.mfa_enabled
 	  from session join account on account.id = session.user_id
 	 `
@@ -105,7 +105,7 @@ type heldSession struct {
 func (h *heldSession) fields() []any {
 	return []any{
 		&h.id, &h.row.userID, store.Time(&h.row.expiresAt), store.Time(&h.row.authenticatedAt),
-		store.Time(&h.row.revokedAt), &h.email, &h.role, &h.disabled, &h.mfa,
+		store.Time(&h.row.revokedAt), store.String(&h.row.passkeyID), &h.email, &h.role, &h.disabled, &h.mfa,
 	}
 }
 
@@ -131,7 +131,7 @@ func (a *Accounts) readSessions(ctx context.Context, ids []string) (map[string]h
 // inSession completes the principal of a request by its session, if that session and its user still
 // count. fault.Unauthenticated.
 func (a *Accounts) inSession(from audit.Principal, h heldSession) (audit.Principal, error) {
-	if !h.row.live(a.now()) || h.disabled || (a.o.MFARequired && !h.mfa) {
+	if !h.row.live(a.now()) || h.disabled || (a.o.MFARequired && !h.row.twoFactors(h.mfa)) {
 		return audit.Principal{}, sessionOver()
 	}
 	from.SessionID, from.Email, from.Role = h.id, h.email, h.role
@@ -147,7 +147,12 @@ func sessionOver() error {
 type sessionRow struct {
 	userID                                string
 	expiresAt, authenticatedAt, revokedAt time.Time
+	passkeyID                             string // "" where it was begun with a password
 }
+
+// twoFactors tells whether a session stands on two: those of a passkey, or those of a user who is enrolled,
+// without whom a password begins none where MFA is required.
+func (s sessionRow) twoFactors(enrolled bool) bool { return enrolled || s.passkeyID != "" }
 
 func (s sessionRow) live(now time.Time) bool { return s.revokedAt.IsZero() && now.Before(s.expiresAt) }
 

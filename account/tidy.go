@@ -24,6 +24,7 @@ func (a *Accounts) Tidy(ctx context.Context) (total int64, err error) {
 	}{
 		{`delete from session where id in (select id from session where expires_at < $1 order by expires_at limit $2)`, now.Add(-sessionMemory)},
 		{`delete from mfa_enrollment where user_id in (select user_id from mfa_enrollment where expires_at < $1 order by expires_at limit $2)`, now},
+		{`delete from passkey_challenge where hash in (select hash from passkey_challenge where forget_at < $1 order by forget_at limit $2)`, now},
 		{`delete from throttle where id in (select id from throttle where forget_at < $1 order by forget_at limit $2)`, now},
 	} {
 		for n := int64(tidyPiece); n == tidyPiece; total += n {

@@ -20,6 +20,9 @@ var bookkeeping = map[string]bool{
 	"insert mfa_enrollment": true, "update mfa_enrollment": true, "delete mfa_enrollment": true,
 	// Counters of attempts. What they lead to, a refusal, is an event.
 	"insert throttle": true, "update throttle": true, "delete throttle": true,
+	// Challenges of passkeys that were answered, once nobody could answer them again. What they were good
+	// for had its event.
+	"delete passkey_challenge": true,
 	// Sessions that ended long ago, with their tokens. Their end had its event.
 	"delete session": true,
 	// Which server makes the next try to send an alert. That it was raised, and each try's end, are events.

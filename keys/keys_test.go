@@ -155,6 +155,7 @@ func TestDerivedKeysNeverChange(t *testing.T) {
 		"RefreshSuccessor":    "ff31922fe30f6d30",
 		"DeviceCookie":        "772d614282065280",
 		"SignInTicket":        "73e40d2cb15276d1",
+		"PasskeyChallenge":    "04c485fd946a37ed",
 		"TOTPSecret":          "b50d46b574900385",
 		"EndpointCredentials": "3a860dae0c352e0f",
 		"JobPayload":          "4073e7b7a4b8c88f",

@@ -10,6 +10,7 @@ const (
 	RefreshSuccessor Purpose = "sealpost/v1/refresh-successor"
 	DeviceCookie     Purpose = "sealpost/v1/device-cookie"
 	SignInTicket     Purpose = "sealpost/v1/sign-in-ticket"
+	PasskeyChallenge Purpose = "sealpost/v1/passkey-challenge"
 )
 
 // Derived from DATA_ENCRYPTION_KEY.
