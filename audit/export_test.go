@@ -93,3 +93,10 @@ func (r *Retention) Piece(ctx context.Context, by Principal, hash string) error 
 	}
 	return r.piece(ctx, by, p)
 }
+
+// Resign gives the lead back, as a server does that ends.
+func (s *Sealer) Resign(ctx context.Context) error {
+	s.working.Lock()
+	defer s.working.Unlock()
+	return s.resign(ctx)
+}

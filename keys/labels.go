@@ -26,5 +26,6 @@ const (
 // Derived from AUDIT_SIGNING_KEY.
 const (
 	EnvelopeMAC  Purpose = "sealpost/v1/envelope-mac"
+	TreeHead     Purpose = "sealpost/v1/tree-head"
 	DocumentSeal Purpose = "sealpost/v1/document-seal"
 )
