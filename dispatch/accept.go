@@ -91,28 +91,39 @@ func (d *Dispatcher) Insert(ctx context.Context, tx *store.Tx, by audit.Principa
 	if err != nil {
 		return nil, nil, err
 	}
-	ids := make([]string, len(jobs))
+	list := make([]prepared, len(jobs))
 	for i, n := range jobs {
 		if err := n.check(now); err != nil {
 			return nil, nil, err
 		}
-		ids[i] = n.EndpointID
+		if list[i], err = d.prepare(n); err != nil {
+			return nil, nil, err
+		}
+	}
+	return d.insert(ctx, tx, by, list)
+}
+
+// insert is Insert for jobs that are prepared.
+func (d *Dispatcher) insert(ctx context.Context, tx *store.Tx, by audit.Principal, list []prepared) ([]Job, []audit.Event, error) {
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ids := make([]string, len(list))
+	for i, p := range list {
+		ids[i] = p.EndpointID
 	}
 	terms, err := d.terms(ctx, tx, ids)
 	if err != nil {
 		return nil, nil, err
 	}
-	made := make([]Job, len(jobs))
-	events := make([]audit.Event, len(jobs))
-	rows := newJobRows(len(jobs))
-	for i, n := range jobs {
-		maxAttempts, ok := terms[n.EndpointID]
+	made := make([]Job, len(list))
+	events := make([]audit.Event, len(list))
+	rows := newJobRows(len(list))
+	for i, p := range list {
+		maxAttempts, ok := terms[p.EndpointID]
 		if !ok {
-			return nil, nil, noSuchEndpoint(n.EndpointID)
-		}
-		p, err := d.prepare(n)
-		if err != nil {
-			return nil, nil, err
+			return nil, nil, noSuchEndpoint(p.EndpointID)
 		}
 		made[i] = rows.add(p, by, maxAttempts, now)
 		d.changes.note(p.id)

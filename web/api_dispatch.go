@@ -33,6 +33,7 @@ func (s *Server) dispatchRoutes() {
 	}, s.ownJob)
 	s.adminJobRoutes()
 	s.endpointRoutes()
+	s.batchRoute()
 }
 
 // Job is a job as SPEC §4 shows it.
@@ -118,16 +119,27 @@ func jobOut(j dispatch.Job, err error) (*jobOutput, error) {
 	return &jobOutput{Body: jobAnswer{jobOf(j)}}, nil
 }
 
+// NewJob is a job as it is posted.
+type NewJob struct {
+	EndpointID   string          `json:"endpointId" maxLength:"64" doc:"Where to send it"`
+	ContentType  string          `json:"contentType" minLength:"1" maxLength:"255" example:"application/json"`
+	Payload      json.RawMessage `json:"payload" doc:"What to send: a string as that text, another JSON value as it is written here"`
+	DeliverAfter time.Time       `json:"deliverAfter,omitzero" required:"false" doc:"Not to be sent before this time"`
+	ExpireAt     time.Time       `json:"expireAt,omitzero" required:"false" doc:"Not to be sent from this time on"`
+}
+
+// job is what the domain takes. fault.Invalid for a payload that cannot be what its type says.
+func (n NewJob) job() (dispatch.NewJob, error) {
+	payload, err := payloadOf(n.Payload, n.ContentType)
+	return dispatch.NewJob{
+		EndpointID: n.EndpointID, ContentType: n.ContentType, Payload: payload, DeliverAfter: n.DeliverAfter, ExpireAt: n.ExpireAt,
+	}, err
+}
+
 type acceptJobInput struct {
 	Caller
 	Idempotent
-	Body struct {
-		EndpointID   string          `json:"endpointId" maxLength:"64" doc:"Where to send it"`
-		ContentType  string          `json:"contentType" minLength:"1" maxLength:"255" example:"application/json"`
-		Payload      json.RawMessage `json:"payload" doc:"What to send: a string as that text, another JSON value as it is written here"`
-		DeliverAfter time.Time       `json:"deliverAfter,omitzero" required:"false" doc:"Not to be sent before this time"`
-		ExpireAt     time.Time       `json:"expireAt,omitzero" required:"false" doc:"Not to be sent from this time on"`
-	}
+	Body NewJob
 }
 
 type acceptJobOutput struct {
@@ -137,15 +149,12 @@ type acceptJobOutput struct {
 
 // acceptJob handles POST /api/dispatch/jobs.
 func (s *Server) acceptJob(ctx context.Context, in *acceptJobInput) (*acceptJobOutput, error) {
-	payload, err := payloadOf(in.Body.Payload, in.Body.ContentType)
+	job, err := in.Body.job()
 	if err != nil {
 		return nil, err
 	}
 	var renderErr error
-	first, err := s.Dispatch.Accept(ctx, in.Principal, dispatch.NewJob{
-		EndpointID: in.Body.EndpointID, ContentType: in.Body.ContentType, Payload: payload,
-		DeliverAfter: in.Body.DeliverAfter, ExpireAt: in.Body.ExpireAt,
-	}, in.Once, func(j dispatch.Job) audit.Answer {
+	first, err := s.Dispatch.Accept(ctx, in.Principal, job, in.Once, func(j dispatch.Job) audit.Answer {
 		a, err := answer(http.StatusAccepted, jobAnswer{jobOf(j)})
 		renderErr = err
 		return a

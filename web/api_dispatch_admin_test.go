@@ -32,6 +32,7 @@ func TestDispatchRoles(t *testing.T) {
 			author, auditor, admin int // what each is answered with; nobody always with 401
 		}{
 			{"POST", jobsPath, fields{"endpointId": endpoint, "contentType": "text/plain", "payload": ""}, 202, 403, 202},
+			{"POST", batchPath, []fields{{"endpointId": endpoint, "contentType": "text/plain", "payload": ""}}, 202, 403, 202},
 			{"GET", jobsPath, nil, 200, 200, 200},
 			{"GET", jobsPath + "/" + mine, nil, 200, 404, 404},
 			{"GET", jobs, nil, 403, 200, 200},
