@@ -232,3 +232,23 @@ func (l *Log) LogKeys(ctx context.Context) (list []LogKey, err error) {
 	}
 	return list, nil
 }
+
+// VerifierOf gives the key that signed a checkpoint, as a note verifier: made from the audit key itself
+// where this server has it, and from the log's history otherwise.
+func (l *Log) VerifierOf(ctx context.Context, c Checkpoint) (string, error) {
+	if ring := l.key.Load(); ring != nil {
+		if key := ring.Find(c.KeyID); key != nil {
+			return VerifierKey(c.Origin, key)
+		}
+	}
+	history, err := l.LogKeys(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, k := range history {
+		if k.KeyID == c.KeyID {
+			return k.Verifier, nil
+		}
+	}
+	return "", fmt.Errorf("the key %s of checkpoint %d is not in the log's history", c.KeyID, c.Size)
+}

@@ -100,3 +100,29 @@ func (s *Sealer) Resign(ctx context.Context) error {
 	defer s.working.Unlock()
 	return s.resign(ctx)
 }
+
+// What tests need of the sealer's inside.
+const (
+	KeyGrace     = keyGrace
+	CopyPatience = copyPatience
+	MaxBatch     = maxBatch
+)
+
+// CopyingFailsSince makes the failure to copy checkpoints as old as it is told.
+func (s *Sealer) CopyingFailsSince(ago time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.since = time.Now().Add(ago)
+}
+
+// Later lets time pass for what the sealer waits for.
+func (s *Sealer) Later(d time.Duration) {
+	s.working.Lock()
+	defer s.working.Unlock()
+	for id, since := range s.keys.strange {
+		s.keys.strange[id] = since.Add(-d)
+	}
+}
+
+// Open gives out numbers whose transaction does not end.
+func (l *Log) Open(n uint64) (first uint64) { return l.undone.give(n).first }

@@ -104,20 +104,11 @@ func idTime(id string) time.Time {
 
 // leafTime reads when the event of a leaf happened, from its entry.
 func leafTime(ctx context.Context, tx *store.Tx, leaf int64) (time.Time, error) {
-	var b []byte
-	err := tx.QueryRow(ctx, `select entries from audit_bundle where n = $1`, leaf/tileWidth).Scan(&b)
-	if err != nil && !store.NoRow(err) {
-		return time.Time{}, err
-	}
-	entries, err := ParseBundle(b)
+	entry, err := readEntry(ctx, tx, leaf)
 	if err != nil {
 		return time.Time{}, err
 	}
-	at := int(leaf % tileWidth)
-	if len(entries) <= at {
-		return time.Time{}, fmt.Errorf("entry %d of the log is missing", leaf)
-	}
-	e, err := ParseEnvelope(entries[at])
+	e, err := ParseEnvelope(entry)
 	return e.At, err
 }
 

@@ -116,9 +116,9 @@ const askAgain = 30 * time.Second
 
 // cosigning is the witnesses being asked, beside the sealing: one that hangs holds up nobody.
 type cosigning struct {
-	busy  sync.WaitGroup
-	size  int64 // of the checkpoint that was last asked about
-	at    time.Time
+	busy sync.WaitGroup
+	size int64 // of the checkpoint that was last asked about
+	at   time.Time
 
 	mu      sync.Mutex // of what follows
 	running bool
