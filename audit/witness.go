@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -25,8 +26,10 @@ import (
 // Witness is somebody who cosigns checkpoints after having made sure that the log only grows (C2SP
 // tlog-witness): whoever trusts a witness need not trust this server, nor its clock.
 type Witness struct {
-	URL      string        // its submission prefix
-	Verifier note.Verifier // of its Ed25519 cosignatures (C2SP tlog-cosignature); see NewCosigner
+	URL string // its submission prefix
+	// Verifier is that of its Ed25519 cosignatures (C2SP tlog-cosignature), see NewCosigner. Without one they
+	// are published as they come, for readers who know its key; nobody here has verified them.
+	Verifier note.Verifier
 }
 
 const (
@@ -347,15 +350,34 @@ func submit(ctx context.Context, prefix string, body []byte) (answer string, kno
 	return "", -1, fmt.Errorf("it answers %s", resp.Status)
 }
 
+// maxUnverified is how many lines are kept of a witness whose key is not known.
+const maxUnverified = 2
+
 // cosignatures gives the lines of an answer that are of the witness's key, and hold. Others are left out.
 func cosignatures(c Checkpoint, answer string, verifier note.Verifier) (string, error) {
 	text, _, _ := strings.Cut(c.Note, "\n\n")
-	n, err := note.Open([]byte(text+"\n\n"+answer), note.VerifierList(verifier))
-	if err != nil {
-		return "", fmt.Errorf("its cosignature does not hold: %w", err)
+	verifiers := note.VerifierList()
+	if verifier != nil {
+		verifiers = note.VerifierList(verifier)
+	}
+	n, err := note.Open([]byte(text+"\n\n"+answer), verifiers)
+	var sigs []note.Signature
+	unverified, other := errors.AsType[*note.UnverifiedNoteError](err)
+	switch {
+	case err == nil:
+		sigs = n.Sigs
+	case verifier == nil && other:
+		for _, sig := range unverified.Note.UnverifiedSigs {
+			if _, err := CosignedAt(sig); err == nil && sig.Name != c.Origin && len(sigs) < maxUnverified {
+				sigs = append(sigs, sig)
+			}
+		}
+	}
+	if len(sigs) == 0 {
+		return "", fmt.Errorf("its cosignature does not hold: %w", cmp.Or(err, errors.New("there is none")))
 	}
 	var lines strings.Builder
-	for _, sig := range n.Sigs {
+	for _, sig := range sigs {
 		lines.WriteString("— " + sig.Name + " " + sig.Base64 + "\n")
 	}
 	return lines.String(), nil

@@ -226,6 +226,26 @@ func TestWitnesses(t *testing.T) {
 	})
 }
 
+// A witness whose key nobody has told us: what it says is published, as it came.
+func TestWitnessWithoutAKey(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		log, key := newLog(t, st)
+		w := newWitness(t, "a.example/w", verifierOf(t, key))
+		s := newSealer(t, log, func(o *audit.SealerOptions) { o.Witnesses = []audit.Witness{{URL: w.url}} })
+		write(t, log, 3)
+		if err := s.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		newest, err := log.Checkpoint(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := note.Open([]byte(newest.Note), note.VerifierList(verifierOf(t, key), w.option(t).Verifier)); err != nil || len(n.Sigs) != 2 {
+			t.Errorf("%s (%v)", newest.Note, err)
+		}
+	})
+}
+
 func TestNewCosigner(t *testing.T) {
 	good := newWitness(t, "a.example/w", nil).verifierKey()
 	if _, err := audit.NewCosigner(good); err != nil {

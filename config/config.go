@@ -65,9 +65,15 @@ type Secrets struct {
 // Audit says how the log is sealed and how long its events are kept.
 type Audit struct {
 	CheckpointEvery time.Duration
-	CheckpointDir   string   // empty: checkpoints are not copied to a directory
-	WitnessURLs     []string // without a slash at the end
-	RetentionDays   int      // 0, in NODE_ENV=test only: any earlier checkpoint will do
+	CheckpointDir   string // empty: checkpoints are not copied to a directory
+	Witnesses       []Witness
+	RetentionDays   int // 0, in NODE_ENV=test only: any earlier checkpoint will do
+}
+
+// Witness is somebody who cosigns checkpoints.
+type Witness struct {
+	URL string // its submission prefix, without a slash at the end
+	Key string // a note verifier; empty: its cosignatures are kept, and not verified here
 }
 
 // Auth says who may sign in how, and for how long.

@@ -145,7 +145,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 	c := mustParse(t, []string{
 		"NODE_ENV=test", "HOST=::", "PORT=8443", "PUBLIC_URL=https://Seal.Example:443/",
 		"TRUSTED_PROXIES=10.0.0.0/8, 192.0.2.7", "DATA_DIR=/srv/sealpost", "DATABASE_URL=sqlite:/srv/a.db",
-		"AUDIT_CHECKPOINT_SECONDS=2", "AUDIT_CHECKPOINT_DIR=/mnt/witness", "AUDIT_WITNESS_URLS=https://a.example/,https://b.example/w",
+		"AUDIT_CHECKPOINT_SECONDS=2", "AUDIT_CHECKPOINT_DIR=/mnt/witness", "AUDIT_WITNESS_URLS=https://a.example/, https://b.example/w " + witnessKey,
 		"ALLOW_DEV_LOGIN=0", "MFA_REQUIRED=1", "PASSWORD_MIN_LENGTH=14", "SESSION_TTL_HOURS=3",
 		"REFRESH_TOKEN_TTL_HOURS=4", "REAUTH_MAX_AGE_MINUTES=5", "AUTH_LOGIN_WINDOW_SECONDS=6",
 		"AUTH_LOGIN_MAX_ATTEMPTS=7", "AUTH_LOGIN_BLOCK_SECONDS=8", "AUTH_REFRESH_WINDOW_SECONDS=9",
@@ -161,7 +161,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 	want := plainView{
 		Env: "test", Host: "::", Port: 8443, PublicURL: "https://seal.example",
 		TrustedProxies: []string{"10.0.0.0/8", "192.0.2.7/32"}, DataDir: "/srv/sealpost", DatabaseURL: "sqlite:/srv/a.db",
-		Audit: Audit{2 * time.Second, "/mnt/witness", []string{"https://a.example", "https://b.example/w"}, 0},
+		Audit: Audit{2 * time.Second, "/mnt/witness", []Witness{{URL: "https://a.example"}, {URL: "https://b.example/w", Key: witnessKey}}, 0},
 		Auth: Auth{
 			false, true, 14, 3 * time.Hour, 4 * time.Hour, 5 * time.Minute,
 			Throttle{6 * time.Second, 7, 8 * time.Second},

@@ -1,9 +1,14 @@
 package config
 
 import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 // serverURL is a variable for the URL of a server that gets what Sealpost holds, and so must be https
@@ -23,19 +28,26 @@ func serverURL(name, def string, at func(*Config) *string, about string) variabl
 	}
 }
 
-// witnesses is a variable for a list of such URLs.
-func witnesses(name string, at func(*Config) *[]string, about string) variable {
+// witnesses is a variable for a list of such URLs, each of which may have a key behind it.
+func witnesses(name string, at func(*Config) *[]Witness, about string) variable {
 	return variable{
-		Variable: Variable{Name: name, About: about, Takes: "URLs with commas between them, each " + takesBaseURL},
+		Variable: Variable{
+			Name: name, About: about,
+			Takes: "URLs with commas between them, each " + takesBaseURL + ", and behind a space the witness's key (name+hash+key) where it is known",
+		},
 		fallback: fixed(""),
 		read: func(c *Config, s string) error {
-			var list []string
+			var list []Witness
 			for item := range strings.SplitSeq(s, ",") {
-				base, err := baseURL(strings.Trim(item, " "), c.Production())
+				at, key, keyed := strings.Cut(strings.Trim(item, " "), " ")
+				base, err := baseURL(at, c.Production())
+				if err == nil && keyed {
+					err = checkWitnessKey(key)
+				}
 				if err != nil {
 					return err
 				}
-				list = append(list, base)
+				list = append(list, Witness{URL: base, Key: key})
 			}
 			*at(c) = list
 			return nil
@@ -43,11 +55,33 @@ func witnesses(name string, at func(*Config) *[]string, about string) variable {
 		show: func(s string) string {
 			var list []string
 			for item := range strings.SplitSeq(s, ",") {
-				list = append(list, shownURL(strings.Trim(item, " ")))
+				at, key, keyed := strings.Cut(strings.Trim(item, " "), " ")
+				shown := shownURL(at)
+				if keyed {
+					shown += " " + quoted(key)
+				}
+				list = append(list, shown)
 			}
 			return strings.Join(list, ", ")
 		},
 	}
+}
+
+// checkWitnessKey reads a note verifier (C2SP signed-note) of Ed25519 cosignatures (C2SP tlog-cosignature).
+func checkWitnessKey(s string) error {
+	parts := strings.SplitN(s, "+", 3)
+	if len(parts) != 3 || parts[0] == "" || strings.ContainsFunc(s, unicode.IsSpace) {
+		return errors.New("a key that is not name+hash+key")
+	}
+	key, err := base64.StdEncoding.DecodeString(parts[2])
+	if err != nil || len(key) != 1+ed25519.PublicKeySize || key[0] != 4 {
+		return errors.New("a key that is none of Ed25519 cosignatures")
+	}
+	sum := sha256.Sum256(append([]byte(parts[0]+"\n"), key...))
+	if hex.EncodeToString(sum[:4]) != parts[1] {
+		return errors.New("a key whose hash does not fit it")
+	}
+	return nil
 }
 
 // telemetry is a variable for the URL of a collector, which is often http on the same machine.

@@ -102,6 +102,13 @@ func TestServerURLs(t *testing.T) {
 		t.Errorf("got %s, want %s", p.Got, want)
 	}
 	only(t, "AUDIT_WITNESS_URLS", []string{"AUDIT_WITNESS_URLS=https://a.example,"})
+	mustParse(t, production(t, "AUDIT_WITNESS_URLS=https://a.example/log "+witnessKey+", https://b.example"))
+	for _, key := range []string{
+		"x", "b.example/w+" + witnessKey[12:], " " + witnessKey, witnessKey + " x", witnessKey[:len(witnessKey)-4],
+		strings.Replace(witnessKey, "+", "", 1), strings.Replace(witnessKey, "+BC", "+AV", 1),
+	} {
+		only(t, "AUDIT_WITNESS_URLS", []string{"AUDIT_WITNESS_URLS=https://a.example " + key + ", https://b.example"})
+	}
 }
 
 func TestTelemetryURL(t *testing.T) {
@@ -114,3 +121,6 @@ func TestTelemetryURL(t *testing.T) {
 		only(t, "OTEL_EXPORTER_OTLP_ENDPOINT", []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + text})
 	}
 }
+
+// witnessKey is a note verifier of Ed25519 cosignatures.
+const witnessKey = "a.example/w+9dc36bed+BC1xFkK3JrBEAWJ8qfusMvXIUw+xkDzE2wIlhxeSGkiB"
