@@ -60,6 +60,9 @@ func (s *Server) pageRoutes() {
 	s.jobPages()
 	s.endpointPages()
 	s.runbookPages()
+	s.auditPages()
+	s.secretPages()
+	s.retentionPages()
 	s.page(public, "GET /static/{file...}", s.static)
 	s.page(signedIn, "GET /{$}", func(p *page) error { return p.redirect("/jobs") })
 }

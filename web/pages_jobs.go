@@ -123,10 +123,7 @@ func jobsAddress(f dispatch.JobFilter, cursor string) string {
 			q.Set(name, value)
 		}
 	}
-	if len(q) == 0 {
-		return "/jobs"
-	}
-	return "/jobs?" + q.Encode()
+	return addressOf("/jobs", q)
 }
 
 // jobRows are jobs as a list shows them.
@@ -285,7 +282,7 @@ func (p *page) replay() error {
 	id, r := p.r.PathValue("id"), dispatch.ReplayRequest{Force: p.form.Get("force") == "true", Reason: p.field("reason")}
 	var err error
 	if at := p.field("expireAt"); at != "" {
-		r.ExpireAt, err = parseUTC(at)
+		r.ExpireAt, err = parseUTC("expireAt", at)
 	}
 	if err == nil {
 		_, err = p.Dispatch.Replay(p.ctx, p.by, id, r)
@@ -314,13 +311,14 @@ func (p *page) backTo(own, done string) string {
 
 // parseUTC reads a time as a browser's datetime-local field has it, of which the page says that it is
 // UTC, or as people write one where the browser has no such field.
-func parseUTC(text string) (time.Time, error) {
+// fault.Invalid names the field.
+func parseUTC(field, text string) (time.Time, error) {
 	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02 15:04:05", time.RFC3339} {
 		if at, err := time.Parse(layout, text); err == nil {
 			return at.UTC(), nil
 		}
 	}
-	return time.Time{}, fault.New(fault.Invalid, "expireAt is a time in UTC, such as 2026-03-14T09:26")
+	return time.Time{}, fault.New(fault.Invalid, "%s is a time in UTC, such as 2026-03-14T09:26", field)
 }
 
 // deadLetter handles POST /jobs/{id}/dead-letter (runbook §5).

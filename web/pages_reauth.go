@@ -54,7 +54,7 @@ func (p *page) askReauth(status int, err error, tried bool) error {
 	if e != nil {
 		return e
 	}
-	data := reauthData{form: form{Errors: map[string]string{}}, Action: p.r.URL.Path, Back: back(p.r.URL.Path), MFA: user.MFAEnabled, Email: user.Email}
+	data := reauthData{form: form{Errors: map[string]string{}}, Action: p.r.URL.Path, Back: p.back(p.r.URL.Path), MFA: user.MFAEnabled, Email: user.Email}
 	if tried {
 		data.Error = p.signInError(err)
 	}
@@ -67,8 +67,12 @@ func (p *page) askReauth(status int, err error, tried bool) error {
 	return p.render(status, "reauth", data)
 }
 
-// back is the page that an action's form was on: the thing's own, or the list it is to be in.
-func back(action string) string {
-	parts := strings.Split(action, "/") // "", "endpoints", id, "pause"
-	return strings.Join(parts[:min(len(parts), 3)], "/")
+// back is the page that an action's form was on: the nearest one above the action's own address.
+func (s *Server) back(action string) string {
+	for at := action; at != ""; at = at[:strings.LastIndexByte(at, '/')] {
+		if s.localPage(at) == at {
+			return at
+		}
+	}
+	return startPage
 }

@@ -1,9 +1,7 @@
 package web
 
 import (
-	"encoding/json"
 	"net/http"
-	"strings"
 	"time"
 
 	"sealpost/audit"
@@ -75,15 +73,9 @@ func runbookTable(results []runbook.Result) (runbookData, error) {
 	}
 	for _, r := range results {
 		row := controlRow{Result: r}
-		if len(r.Evidence) > 0 {
-			var b strings.Builder
-			e := json.NewEncoder(&b)
-			e.SetIndent("", "  ")
-			e.SetEscapeHTML(false) // the template does
-			if err := e.Encode(r.Evidence); err != nil {
-				return data, err
-			}
-			row.Facts = strings.TrimSpace(b.String())
+		var err error
+		if row.Facts, err = facts(r.Evidence); err != nil {
+			return data, err
 		}
 		title := runbook.Section(r.ID)
 		if n := len(data.Sections); n == 0 || data.Sections[n-1].Title != title {

@@ -403,9 +403,13 @@ func TestPagesByRole(t *testing.T) {
 		"GET /jobs/{id}/payload", "GET /jobs/{id}/replay", "POST /jobs/{id}/replay", "GET /jobs/{id}/dead-letter",
 		"POST /jobs/{id}/dead-letter", "POST /jobs/retry-due", "GET /endpoints/new", "GET /endpoints/{id}/delete", "POST /endpoints",
 		"POST /endpoints/{id}", "POST /endpoints/{id}/pause", "POST /endpoints/{id}/resume", "POST /endpoints/{id}/rotate-secret",
-		"POST /endpoints/{id}/delete",
+		"POST /endpoints/{id}/delete", "POST /secrets", "POST /retention/plan", "POST /retention/apply", "POST /retention/holds",
+		"POST /retention/holds/{id}/release",
 	}
-	readers := []string{"GET /endpoints", "GET /endpoints/{id}", "GET /runbook", "POST /runbook/check"}
+	readers := []string{
+		"GET /endpoints", "GET /endpoints/{id}", "GET /runbook", "POST /runbook/check", "GET /audit", "GET /audit/{id}", "GET /secrets",
+		"GET /retention",
+	}
 	for _, role := range []audit.Role{audit.Author, audit.Auditor} {
 		v := signIn(t, s, role)
 		for _, p := range web.Pages(s.Web) {

@@ -16,6 +16,7 @@ import (
 
 	"sealpost/audit"
 	"sealpost/dispatch"
+	"sealpost/store"
 )
 
 //go:embed templates/*.html
@@ -130,6 +131,9 @@ var doneText = map[string]string{
 	"paused":       "The endpoint is paused. Its jobs wait.",
 	"resumed":      "The endpoint takes jobs again.",
 	"deleted":      "The endpoint was deleted.",
+	"recorded":     "The rotation was recorded.",
+	"held":         "These events are held.",
+	"released":     "The hold was released: the next plan takes no account of it.",
 	"checked":      "Every control was checked just now.",
 	"out":          "You are signed out.",
 }
@@ -175,9 +179,10 @@ func byteSize(n int) string {
 	}
 }
 
-// shortID is the end of an id, by which people tell apart what was made in one moment.
+// shortID is the end of an id of ours, by which people tell apart what was made in one moment. What
+// else stands in an id's place is a name, and stays whole.
 func shortID(id string) string {
-	if len(id) > 12 {
+	if len(id) > 12 && store.ValidID(id) {
 		return "…" + id[len(id)-12:]
 	}
 	return id
