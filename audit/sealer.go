@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -154,8 +156,8 @@ func (s *Sealer) Drain(ctx context.Context) error {
 	return s.resign(ctx)
 }
 
-// SealNow is Drain for a server that goes on: for a rotation of the key, and for whoever needs a proof now.
-// fault.Unavailable where another server leads, and has not done it.
+// SealNow is Drain for a server that goes on, as before another key is used. Where another server leads it
+// does nothing either: whoever needs a proof then waits for it (Log.Await).
 func (s *Sealer) SealNow(ctx context.Context) error {
 	s.working.Lock()
 	defer s.working.Unlock()
@@ -316,4 +318,10 @@ func (s *Sealer) Check(ctx context.Context) error {
 		return fault.Wrap(fault.Unavailable, copying, "checkpoints cannot be copied to AUDIT_CHECKPOINT_DIR since %s", since.UTC().Format(time.RFC3339))
 	}
 	return nil
+}
+
+// Origin names the log of an installation in its checkpoints: its address without the scheme (C2SP
+// tlog-tiles). The path of its tiles belongs to it.
+func Origin(public *url.URL) string {
+	return public.Host + strings.TrimRight(public.Path, "/") + "/audit/log"
 }

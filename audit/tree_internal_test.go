@@ -143,7 +143,7 @@ func TestCheckpointDue(t *testing.T) {
 
 func TestQuorum(t *testing.T) {
 	for n, want := range map[int]int{1: 1, 2: 2, 3: 2, 4: 3, 5: 3} {
-		if got := quorum(n); got != want {
+		if got := Quorum(n); got != want {
 			t.Errorf("of %d witnesses %d", n, got)
 		}
 	}

@@ -102,8 +102,8 @@ func CosignedAt(sig note.Signature) (time.Time, error) {
 	return time.Unix(int64(binary.BigEndian.Uint64(b[4:])), 0).UTC(), nil //nolint:gosec // below 1<<63: it has been verified
 }
 
-// quorum is how many of some witnesses have to cosign: more than half.
-func quorum(witnesses int) int { return witnesses/2 + 1 }
+// Quorum is how many of some witnesses have to cosign: more than half.
+func Quorum(witnesses int) int { return witnesses/2 + 1 }
 
 // cosigned is what asking a witness came to.
 type cosigned struct {

@@ -2,10 +2,14 @@ package runbook
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"sealpost/audit"
+	"sealpost/fault"
 	"sealpost/store"
 )
 
@@ -51,17 +55,146 @@ func decideFound(id string, byRequest, byActor bool) Finding {
 		"event %s is found by its request id: %t; by its actor: %t", id, byRequest, byActor)
 }
 
-// auditLog is the part that can be seen without a checkpoint: events are there and can be read. That
-// nothing has been changed or taken away is not yet checked, so it does not pass.
+// sealedWithin is how old an event may be that is not under a checkpoint yet, beside the time between two of
+// them.
+const sealedWithin = 30 * time.Second
+
+// sealFacts is what is known of the sealed log.
+type sealFacts struct {
+	newest    audit.Record // of the events; zero: there is none
+	state     audit.SealState
+	every     time.Duration // between two checkpoints
+	signature error         // why the newest checkpoint does not verify
+	origin    string
+	copyDir   bool // AUDIT_CHECKPOINT_DIR is set
+	copied    audit.Checkpoint
+	copyWrong error // why the copy does not verify, or cannot be read
+	witnesses int
+	rightCopy bool // the copy is the log's checkpoint of its size, where that is still kept
+}
+
+// auditLog is what the data says of the sealed log: everything is sealed but the last moments, the newest
+// checkpoint is signed by the key in use, and a copy of it has left the database. That the whole log
+// verifies against it is not part of this.
 func auditLog(ctx context.Context, c *Checker) (Finding, error) {
+	f := sealFacts{
+		every: c.o.Config.Audit.CheckpointEvery, copyDir: c.o.Config.Audit.CheckpointDir != "", witnesses: len(c.o.Config.Audit.Witnesses),
+	}
 	newest, err := c.o.Log.Events(ctx, audit.Filter{}, store.Page{Limit: 1})
 	if err != nil {
 		return Finding{}, err
 	}
-	if len(newest.Items) == 0 {
-		return found(false, map[string]any{"events": false}, "there is no event in AuditLog"), nil
+	if len(newest.Items) > 0 {
+		f.newest = newest.Items[0]
 	}
-	return found(false, map[string]any{"events": true, "newestId": newest.Items[0].ID, "newestAt": newest.Items[0].Time},
-		"events are in AuditLog, the newest of %s; that it verifies against a checkpoint is not yet checked",
-		newest.Items[0].Time.Format(time.RFC3339)), nil
+	if f.state, err = c.o.Log.Sealing(ctx); err != nil {
+		return Finding{}, err
+	}
+	if f.state.Signed > 0 {
+		if err := f.look(ctx, c); err != nil {
+			return Finding{}, err
+		}
+	}
+	return decideSealed(f), nil
+}
+
+// look opens the newest checkpoint, and its copy outside.
+func (f *sealFacts) look(ctx context.Context, c *Checker) error {
+	checkpoint, err := c.o.Log.Checkpoint(ctx)
+	if err != nil {
+		return err
+	}
+	f.origin = checkpoint.Origin
+	history, err := c.o.Log.LogKeys(ctx)
+	if err != nil {
+		return err
+	}
+	var verifiers []note.Verifier
+	for _, k := range history {
+		v, err := note.NewVerifier(k.Verifier)
+		if err != nil {
+			return fmt.Errorf("read a key of the log: %w", err)
+		}
+		verifiers = append(verifiers, v)
+	}
+	current, err := c.o.Log.VerifierOf(ctx, checkpoint)
+	if err != nil {
+		f.signature = err
+	} else if v, err := note.NewVerifier(current); err != nil {
+		f.signature = err
+	} else {
+		_, f.signature = audit.OpenCheckpoint(checkpoint.Note, v)
+	}
+	if !f.copyDir {
+		return nil
+	}
+	if f.copied, err = audit.ReadCopy(c.o.Config.Audit.CheckpointDir); err != nil {
+		f.copyWrong = err
+		return nil
+	}
+	if f.copied, err = audit.OpenCheckpoint(f.copied.Note, verifiers...); err != nil {
+		f.copyWrong = err
+		return nil
+	}
+	same, err := c.o.Log.CheckpointCovering(ctx, f.copied.Size-1)
+	f.rightCopy = err == nil && (same.Size != f.copied.Size || same.Root == f.copied.Root)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return nil
+}
+
+// outside tells whether a copy of the newest checkpoint, or of one that is not much older, is out of reach
+// of whoever can write the database.
+func (f sealFacts) outside() (bool, string) {
+	enough := f.witnesses > 0 && f.state.Cosigned >= audit.Quorum(f.witnesses)
+	switch {
+	case enough:
+		return true, fmt.Sprintf("%d of %d witnesses have cosigned it", f.state.Cosigned, f.witnesses)
+	case !f.copyDir && f.witnesses == 0:
+		return false, "no copy leaves the database: neither AUDIT_CHECKPOINT_DIR nor AUDIT_WITNESS_URLS is set"
+	case !f.copyDir:
+		return false, fmt.Sprintf("%d of %d witnesses have cosigned it, and %d have to", f.state.Cosigned, f.witnesses, audit.Quorum(f.witnesses))
+	case f.copyWrong != nil:
+		return false, "its copy in AUDIT_CHECKPOINT_DIR is not good: " + f.copyWrong.Error()
+	case !f.rightCopy || f.copied.Size > f.state.Signed:
+		return false, fmt.Sprintf("the copy in AUDIT_CHECKPOINT_DIR (%d events) is of another log than the database has", f.copied.Size)
+	case f.state.SignedAt.Sub(f.copied.Time) > f.every+sealedWithin:
+		return false, fmt.Sprintf("the copy in AUDIT_CHECKPOINT_DIR is of %s", f.copied.Time.Format(time.RFC3339))
+	}
+	return true, fmt.Sprintf("a copy of %d events is in AUDIT_CHECKPOINT_DIR", f.copied.Size)
+}
+
+// decideSealed is RB-6.1 without the walk through the whole log.
+func decideSealed(f sealFacts) Finding {
+	evidence := map[string]any{
+		"events": f.newest.ID != "", "leaves": f.state.Size, "signed": f.state.Signed, "rejected": f.state.Rejected,
+		"cosigned": f.state.Cosigned, "witnesses": f.witnesses, "origin": f.origin,
+	}
+	if !f.state.SignedAt.IsZero() {
+		evidence["signedAt"] = f.state.SignedAt
+	}
+	outside, where := f.outside()
+	waits := f.state.WaitingSince
+	if waits.IsZero() || !f.state.UnsignedAt.IsZero() && f.state.UnsignedAt.Before(waits) {
+		waits = f.state.UnsignedAt
+	}
+	switch {
+	case f.newest.ID == "":
+		return found(false, evidence, "there is no event in AuditLog")
+	case f.state.Rejected > 0:
+		return found(false, evidence, "%d rows that waited to be sealed had been changed or forged, the last at %s",
+			f.state.Rejected, f.state.RejectedAt.Format(time.RFC3339))
+	case f.state.Signed == 0:
+		return found(false, evidence, "there is no checkpoint yet")
+	case f.signature != nil:
+		return found(false, evidence, "the newest checkpoint does not verify: %v", f.signature)
+	case !waits.IsZero() && f.state.Now.Sub(waits) > f.every+sealedWithin:
+		return found(false, evidence, "events since %s are not under a checkpoint", waits.Format(time.RFC3339))
+	case !outside:
+		return found(false, evidence, "the log is sealed and signed up to %d events, but %s", f.state.Signed, where)
+	}
+	evidence["outside"] = true
+	return found(false, evidence, "%d events are under a checkpoint of %s that verifies, and %s; that the whole log verifies against it is not yet checked",
+		f.state.Signed, f.state.SignedAt.Format(time.RFC3339), where)
 }
