@@ -23,6 +23,14 @@ const (
 	writeDeadline = 60 * time.Second
 )
 
+// idleInTransaction is for how long PostgreSQL keeps a transaction whose client says nothing more. A server
+// that was stopped in the middle of one (a virtual machine that is paused, say) holds rows that the others
+// would pass over for as long as it is. DATABASE_URL may name another time.
+const (
+	idleInTransaction        = 10 * time.Second
+	idleInTransactionSetting = "idle_in_transaction_session_timeout"
+)
+
 // openPostgres opens a pool of connections. The URL may name several hosts: each new connection goes
 // to the one that takes writes, so a failover is survived by the connections that come after it.
 func openPostgres(ctx context.Context, databaseURL string, o Options) (*Store, error) {
@@ -39,7 +47,7 @@ func openPostgres(ctx context.Context, databaseURL string, o Options) (*Store, e
 	if cfg.ValidateConnect == nil {
 		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
-	s := &Store{dialect: Postgres, log: o.Logger}
+	s := &Store{dialect: Postgres, log: o.Logger, setIdle: cfg.RuntimeParams[idleInTransactionSetting] == ""}
 	db := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(s.connected), stdlib.OptionResetSession(s.reused))
 	conns := o.MaxConns
 	if conns == 0 {
@@ -62,9 +70,14 @@ func openPostgres(ctx context.Context, databaseURL string, o Options) (*Store, e
 // generation is dropped when it is taken from the pool.
 const generationKey = "sealpost.generation"
 
-func (s *Store) connected(_ context.Context, conn *pgx.Conn) error {
+func (s *Store) connected(ctx context.Context, conn *pgx.Conn) error {
 	conn.PgConn().CustomData()[generationKey] = s.generation.Load()
-	return nil
+	if !s.setIdle {
+		return nil
+	}
+	// Not a parameter of the start: poolers refuse the ones that they do not know.
+	_, err := conn.Exec(ctx, fmt.Sprintf("set %s = %d", idleInTransactionSetting, idleInTransaction.Milliseconds()))
+	return err
 }
 
 func (s *Store) reused(_ context.Context, conn *pgx.Conn) error {

@@ -243,6 +243,32 @@ func TestConnectionsToAReadOnlyServerAreDropped(t *testing.T) {
 	wg.Wait()
 }
 
+// A server that is stopped in the middle of a transaction does not hold its rows for ever: PostgreSQL ends
+// the transaction, and tells the server when it goes on. DATABASE_URL decides after how long.
+func TestAFrozenTransactionIsEnded(t *testing.T) {
+	frozen := postgres(t, store.Options{}, map[string]string{"idle_in_transaction_session_timeout": "200"})
+	if n := number(t, frozen, `select cast(setting as bigint) from pg_settings where name = 'idle_in_transaction_session_timeout'`); n != 200 {
+		t.Errorf("the URL says 200 ms, the connection has %d", n)
+	}
+	write(t, frozen, `create table t (id bigint primary key)`, `insert into t (id) values (1)`)
+	other := open(t, storetest.PostgresURL(t), store.Options{})
+	if n := number(t, other, `select cast(setting as bigint) from pg_settings where name = 'idle_in_transaction_session_timeout'`); n != 10_000 {
+		t.Errorf("a URL without it has %d ms, want 10 s", n)
+	}
+	err := frozen.Write(t.Context(), func(tx *store.Tx) error {
+		if _, err := tx.Exec(t.Context(), `update t set id = 2`); err != nil {
+			return err
+		}
+		// Another connection gets the row, though this function says nothing more.
+		write(t, frozen, `update t set id = 3`)
+		return nil
+	})
+	wantUnavailable(t, err, "the database is away")
+	if n := number(t, frozen, `select id from t`); n != 3 {
+		t.Errorf("the row is %d, want 3", n)
+	}
+}
+
 // A database that takes no writes at all is no database to start on.
 func TestAReadOnlyServerIsNotConnectedTo(t *testing.T) {
 	url := storetest.PostgresURL(t)

@@ -56,6 +56,7 @@ type Store struct {
 	lock       *os.File
 	log        *slog.Logger
 	generation atomic.Int64                          // of PostgreSQL's connections; older ones are dropped
+	setIdle    bool                                  // PostgreSQL's connections are given idleInTransaction
 	types      remembered[string, map[string]string] // PostgreSQL: the types of each table's columns
 	migrating  sync.Mutex
 	gate       gate
