@@ -22,6 +22,7 @@ type target struct {
 	timeout        time.Duration
 	secrets        secrets
 	oldSecretUntil time.Time
+	access         *access // nil where the signature is all
 }
 
 // candidate is an endpoint with due work, how many leases it may have over all servers, and how many more.
@@ -90,7 +91,7 @@ const maxFull = 1024
 // their jobs until this transaction ends.
 func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time, after, upTo string, full []string) ([]candidate, error) {
 	var list []candidate
-	var boxes [][]byte
+	var boxes [][2][]byte
 	args := []any{d.o.EndpointConcurrency, after, upTo, now.UnixMicro(), maxEndpoints}
 	if len(full) > 0 {
 		for _, id := range full[:min(len(full), maxFull)] {
@@ -101,8 +102,8 @@ func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time
 	err := tx.Each(ctx, func(scan func(...any) error) error {
 		c := candidate{target: &target{}}
 		var timeout *int
-		var box []byte
-		if err := scan(&c.id, &c.url, &c.version, &timeout, &box, store.Time(&c.oldSecretUntil), &c.allowed); err != nil {
+		var box [2][]byte
+		if err := scan(&c.id, &c.url, &c.version, &timeout, &box[0], &box[1], store.Time(&c.oldSecretUntil), &c.allowed); err != nil {
 			return err
 		}
 		c.timeout = d.o.Timeout
@@ -117,7 +118,7 @@ func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time
 	}
 	readable := list[:0]
 	for i, c := range list {
-		if d.endpoints.fill(d, c.target, boxes[i]) {
+		if d.endpoints.fill(d, c.target, boxes[i][0], boxes[i][1]) {
 			readable = append(readable, c)
 		}
 	}
@@ -132,7 +133,7 @@ func candidatesText(n int, lock string) string {
 		others = ` and e.id not in (` + store.Placeholders(6, n) + `)`
 	}
 	return `
-		select e.id, e.url, e.version, e.timeout_seconds, e.secrets, e.old_secret_until, coalesce(e.concurrency, cast($1 as bigint))
+		select e.id, e.url, e.version, e.timeout_seconds, e.secrets, e.credentials, e.old_secret_until, coalesce(e.concurrency, cast($1 as bigint))
 		  from dispatch_endpoint e
 		 where e.id > $2 and e.id <= $3 and not e.paused and e.deleted_at is null
 		   and (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $4

@@ -108,6 +108,7 @@ func newRequest(dl *delivery, contentType string, payload []byte) (*http.Request
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
+	dl.target.access.put(req.Header)
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("User-Agent", "Sealpost")
 	return req, sign(req.Header, dl.target, dl.jobID, time.Now(), payload)
@@ -117,8 +118,7 @@ func newRequest(dl *delivery, contentType string, payload []byte) (*http.Request
 func (d *Dispatcher) send(ctx context.Context, req *http.Request, dl *delivery) Answer {
 	ctx, cancel := context.WithTimeout(ctx, dl.target.timeout)
 	defer cancel()
-	dl.sent = true
-	res, err := d.transport.RoundTrip(req.WithContext(ctx))
+	res, err := d.exchange(ctx, req, dl)
 	if err != nil {
 		dl.timedOut = isTimeout(err)
 		return Answer{Err: plain(err, dl.target.timeout)}
@@ -135,6 +135,39 @@ func (d *Dispatcher) send(ctx context.Context, req *http.Request, dl *delivery) 
 	return a
 }
 
+// exchange sends the request with what authorizes it. A 401 for a token that was kept from an earlier
+// attempt may only mean that it has ended: it is sent once more with a new one.
+func (d *Dispatcher) exchange(ctx context.Context, req *http.Request, dl *delivery) (*http.Response, error) {
+	over := http.RoundTripper(dl.target.access.over(d.transport))
+	var tokens *tokenSource
+	if dl.target.access != nil {
+		tokens = dl.target.access.token
+	}
+	if tokens == nil {
+		dl.sent = true
+		return over.RoundTrip(req.WithContext(ctx))
+	}
+	for spent := ""; ; {
+		token, fresh, err := tokens.get(ctx, over, spent)
+		if err != nil {
+			return nil, err
+		}
+		try := req.Clone(ctx)
+		if try.Body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+		try.Header.Set("Authorization", "Bearer "+token)
+		dl.sent = true
+		res, err := over.RoundTrip(try)
+		if err != nil || res.StatusCode != http.StatusUnauthorized || fresh || spent != "" {
+			return res, err
+		}
+		spent = token
+		_, _ = io.CopyN(io.Discard, res.Body, maxAnswer)
+		_ = res.Body.Close()
+	}
+}
+
 // isTimeout tells whether an attempt ended because its time was over, and not by the receiver's doing.
 func isTimeout(err error) bool {
 	timeout, ok := errors.AsType[net.Error](err)
@@ -145,6 +178,9 @@ var errCancelled = errors.New("the attempt was cancelled")
 
 // plain says in a few words why there was no answer.
 func plain(err error, timeout time.Duration) error {
+	if _, ok := errors.AsType[tokenError](err); ok {
+		return err
+	}
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	op, isOp := errors.AsType[*net.OpError](err)
 	switch {

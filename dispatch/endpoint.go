@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -36,6 +37,7 @@ type Endpoint struct {
 	Paused         bool
 	PausedReason   string
 	OldSecretUntil time.Time // during a rotation's overlap: until when the old secret signs, too
+	Credentials    CredentialsShown
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 }
@@ -44,12 +46,14 @@ type Endpoint struct {
 type NewEndpoint struct {
 	Name, URL                                string
 	Concurrency, TimeoutSeconds, MaxAttempts int
+	Credentials                              Credentials
 }
 
 // EndpointChange is what is to change about an endpoint: nil leaves as it is.
 type EndpointChange struct {
 	Name, URL                                *string
 	Concurrency, TimeoutSeconds, MaxAttempts *int
+	Credentials                              *CredentialsChange
 }
 
 func (n NewEndpoint) check() error {
@@ -104,19 +108,26 @@ func validPort(port string) bool {
 	return port == "" || err == nil && n > 0
 }
 
-const endpointColumns = `id, name, url, concurrency, timeout_seconds, max_attempts, paused, paused_reason, old_secret_until, created_at, updated_at`
+const endpointColumns = `id, name, url, concurrency, timeout_seconds, max_attempts, paused, paused_reason, old_secret_until,
+	credentials_shown, created_at, updated_at`
 
 func scanEndpoint(scan func(...any) error) (Endpoint, error) {
 	var e Endpoint
 	var concurrency, timeout, attempts *int
+	var credentials string
 	err := scan(&e.ID, &e.Name, &e.URL, &concurrency, &timeout, &attempts, &e.Paused, store.String(&e.PausedReason),
-		store.Time(&e.OldSecretUntil), store.Time(&e.CreatedAt), store.Time(&e.UpdatedAt))
+		store.Time(&e.OldSecretUntil), store.String(&credentials), store.Time(&e.CreatedAt), store.Time(&e.UpdatedAt))
 	if err != nil {
 		return e, err
 	}
 	for _, f := range []struct{ from, to *int }{{concurrency, &e.Concurrency}, {timeout, &e.TimeoutSeconds}, {attempts, &e.MaxAttempts}} {
 		if f.from != nil {
 			*f.to = *f.from
+		}
+	}
+	if credentials != "" {
+		if err := json.Unmarshal([]byte(credentials), &e.Credentials); err != nil {
+			return e, fmt.Errorf("what is shown of endpoint %s: %w", e.ID, err)
 		}
 	}
 	if !e.OldSecretUntil.After(time.Now()) {
@@ -138,6 +149,9 @@ func (d *Dispatcher) CreateEndpoint(ctx context.Context, by audit.Principal, n N
 	if err := n.check(); err != nil {
 		return Endpoint{}, "", err
 	}
+	if err := n.Credentials.check(n.URL, time.Now()); err != nil {
+		return Endpoint{}, "", err
+	}
 	id, secret := store.NewID(), newSigningSecret()
 	box, err := d.sealSecrets(id, secrets{Signing: secret})
 	if err != nil {
@@ -156,10 +170,16 @@ func (d *Dispatcher) CreateEndpoint(ctx context.Context, by audit.Principal, n N
 		if err != nil {
 			return nil, fmt.Errorf("create an endpoint: %w", err)
 		}
+		details := map[string]any{"name": n.Name, "host": hostOf(n.URL)}
+		if !n.Credentials.empty() {
+			if err := d.writeCredentials(ctx, tx, Endpoint{ID: id}, Credentials{}, n.Credentials); err != nil {
+				return nil, err
+			}
+			_, details["credentials"] = asGiven(n.Credentials).apply(Credentials{})
+		}
 		e, err = readEndpoint(ctx, tx, id)
 		return []audit.Event{{
-			Action: "dispatch.endpoint.created", Entity: "DispatchEndpoint", EntityID: id,
-			Details: map[string]any{"name": n.Name, "host": hostOf(n.URL)},
+			Action: "dispatch.endpoint.created", Entity: "DispatchEndpoint", EntityID: id, Details: details,
 		}}, err
 	})
 	if err != nil {
@@ -252,13 +272,20 @@ func (d *Dispatcher) ChangeEndpoint(ctx context.Context, by audit.Principal, id 
 		if err := n.check(); err != nil {
 			return nil, err
 		}
-		if len(details) == 0 {
-			e = old
-			return nil, audit.ErrNothing
-		}
 		now, err := tx.Now(ctx)
 		if err != nil {
 			return nil, err
+		}
+		parts, err := d.changeCredentials(ctx, tx, old, n.URL, c.Credentials, now)
+		if err != nil {
+			return nil, err
+		}
+		if len(parts) > 0 {
+			details["credentials"] = parts
+		}
+		if len(details) == 0 {
+			e = old
+			return nil, audit.ErrNothing
 		}
 		if _, err := tx.Exec(ctx, `
 			update dispatch_endpoint
@@ -270,13 +297,18 @@ func (d *Dispatcher) ChangeEndpoint(ctx context.Context, by audit.Principal, id 
 		e, err = readEndpoint(ctx, tx, id)
 		return []audit.Event{{Action: "dispatch.endpoint.changed", Entity: "DispatchEndpoint", EntityID: id, Details: details}}, err
 	})
+	if c.Credentials != nil {
+		d.endpoints.forget(id)
+	}
 	d.Wake()
 	return e, err
 }
 
-// apply gives an endpoint as it is to become, and what differs, for the event.
+// apply gives an endpoint as it is to become, but for its credentials, and what differs, for the event.
 func (c EndpointChange) apply(old Endpoint) (NewEndpoint, map[string]any) {
-	n := NewEndpoint{old.Name, old.URL, old.Concurrency, old.TimeoutSeconds, old.MaxAttempts}
+	n := NewEndpoint{
+		Name: old.Name, URL: old.URL, Concurrency: old.Concurrency, TimeoutSeconds: old.TimeoutSeconds, MaxAttempts: old.MaxAttempts,
+	}
 	details := map[string]any{}
 	if c.Name != nil && *c.Name != n.Name {
 		n.Name = *c.Name
@@ -370,7 +402,8 @@ func (d *Dispatcher) DeleteEndpoint(ctx context.Context, by audit.Principal, id 
 		}
 		if _, err := tx.Exec(ctx, `
 			update dispatch_endpoint
-			   set deleted_at = $2, updated_at = $2, url = $3, secrets = null, old_secret_until = null, paused = true, version = version + 1
+			   set deleted_at = $2, updated_at = $2, url = $3, secrets = null, old_secret_until = null,
+			       credentials = null, credentials_shown = null, credentials_changed_at = null, paused = true, version = version + 1
 			 where id = $1`, id, now.UnixMicro(), originOf(e.URL)); err != nil {
 			return nil, fmt.Errorf("delete endpoint %s: %w", id, err)
 		}

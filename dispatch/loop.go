@@ -60,6 +60,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	d.drain(sending, cancelSending, &deliveries, drainFor)
 	<-tending
+	d.transport.CloseIdleConnections()
+	d.endpoints.closeIdle()
 	return d.unregister(context.WithoutCancel(ctx))
 }
 

@@ -119,6 +119,7 @@ type endpointCache struct {
 type cachedSecrets struct {
 	version int64
 	secrets secrets
+	access  *access
 }
 
 const (
@@ -130,6 +131,7 @@ const (
 func (c *endpointCache) forget(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.entries[id].access.close()
 	delete(c.entries, id)
 	delete(c.failed, id)
 }
@@ -149,27 +151,55 @@ func (c *endpointCache) unreadable() []string {
 	return ids
 }
 
-// fill gives a target its secrets. false: they cannot be read by this server, which is said in the log
-// each half minute. Such an endpoint's jobs wait for a server that can, and all others go on.
-func (c *endpointCache) fill(d *Dispatcher, t *target, box []byte) bool {
+// closeIdle lets go of connections that no request uses.
+func (c *endpointCache) closeIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.entries {
+		e.access.close()
+	}
+}
+
+// fill gives a target its secrets and credentials, from their boxes. false: they cannot be read by this
+// server, which is said in the log each half minute. Such an endpoint's jobs wait for a server that can,
+// and all others go on.
+func (c *endpointCache) fill(d *Dispatcher, t *target, box, credentials []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.entries[t.id]; ok && e.version == t.version {
-		t.secrets = e.secrets
+		t.secrets, t.access = e.secrets, e.access
 		return true
 	}
-	s, err := d.openSecrets(t.id, box)
+	s, a, err := d.unlock(t.id, box, credentials)
 	if err != nil {
 		if len(c.failed) < maxCached {
 			c.failed[t.id] = time.Now()
 		}
-		d.o.Logger.Error("an endpoint's jobs wait: its signing secret cannot be read by this server", "endpointId", t.id, "error", err)
+		d.o.Logger.Error("an endpoint's jobs wait: its secrets cannot be read by this server", "endpointId", t.id, "error", err)
 		return false
 	}
 	if len(c.entries) >= maxCached {
+		for _, e := range c.entries {
+			e.access.close()
+		}
 		clear(c.entries)
 	}
-	c.entries[t.id] = cachedSecrets{t.version, s}
-	t.secrets = s
+	c.entries[t.id].access.close()
+	c.entries[t.id] = cachedSecrets{t.version, s, a}
+	t.secrets, t.access = s, a
 	return true
+}
+
+// unlock opens an endpoint's two boxes.
+func (d *Dispatcher) unlock(id string, box, credentials []byte) (secrets, *access, error) {
+	s, err := d.openSecrets(id, box)
+	if err != nil {
+		return s, nil, err
+	}
+	c, err := d.openCredentials(id, credentials)
+	if err != nil {
+		return s, nil, err
+	}
+	a, err := newAccess(d.o, c, time.Now())
+	return s, a, err
 }

@@ -48,7 +48,12 @@ func TestSealedValuesAreEncryptedAnew(t *testing.T) {
 		rc := receive(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "no", http.StatusInternalServerError)
 		})
-		e := endpoint(t, d, rc.URL)
+		e, _, err := d.CreateEndpoint(t.Context(), admin, NewEndpoint{
+			Name: "receiver", URL: rc.URL, Credentials: Credentials{Auth: &Auth{Kind: Bearer, Token: "t0ken"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		stop := run(t, d)
 		id := accept(t, d, e.ID, "the payload")
 		await(t, d, id, DeadLetter)
@@ -70,6 +75,12 @@ func TestSealedValuesAreEncryptedAnew(t *testing.T) {
 		}
 		if _, _, err := d.RotateSecret(t.Context(), admin, e.ID, time.Hour); err != nil { // it reads the old one
 			t.Error(err)
+		}
+		run(t, d)
+		await(t, d, accept(t, d, e.ID, "another"), DeadLetter)
+		arrived := rc.all()
+		if got := arrived[len(arrived)-1]; got.body != "another" || got.head.Get("Authorization") != "Bearer t0ken" {
+			t.Errorf("arrived %q with %v", got.body, got.head)
 		}
 	})
 }

@@ -158,6 +158,7 @@ func TestDerivedKeysNeverChange(t *testing.T) {
 		"PasskeyChallenge":    "04c485fd946a37ed",
 		"TOTPSecret":          "b50d46b574900385",
 		"EndpointCredentials": "3a860dae0c352e0f",
+		"EndpointAuth":        "9a96e0316164b378",
 		"JobPayload":          "4073e7b7a4b8c88f",
 		"AttemptAnswer":       "bf93429ef48bfbaf",
 		"DocumentText":        "c93d2c7150b2eaf0",

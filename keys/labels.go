@@ -17,6 +17,7 @@ const (
 const (
 	TOTPSecret          Purpose = "sealpost/v1/totp-secret"
 	EndpointCredentials Purpose = "sealpost/v1/endpoint-credentials"
+	EndpointAuth        Purpose = "sealpost/v1/endpoint-auth"
 	JobPayload          Purpose = "sealpost/v1/job-payload"
 	AttemptAnswer       Purpose = "sealpost/v1/attempt-answer"
 	DocumentText        Purpose = "sealpost/v1/document-text"

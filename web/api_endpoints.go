@@ -23,7 +23,10 @@ func (s *Server) endpointRoutes() {
 		Method: http.MethodPost, Path: list, Tags: tags, Summary: "Make an endpoint; its signing secret is in this answer and never again",
 		DefaultStatus: http.StatusCreated,
 	}, s.createEndpoint)
-	route(s, guarded, huma.Operation{Method: http.MethodPatch, Path: one, Tags: tags, Summary: "Change an endpoint"}, s.changeEndpoint)
+	route(s, guarded, huma.Operation{
+		Method: http.MethodPatch, Path: one, Tags: tags, Summary: "Change an endpoint",
+		Description: "What is left out stays as it is. auth, clientCertificate, caCertificates and headers are replaced as a whole, and null removes them.",
+	}, s.changeEndpoint)
 	route(s, guarded, huma.Operation{
 		Method: http.MethodDelete, Path: one, Tags: tags, Summary: "Delete an endpoint that has no unfinished jobs",
 		DefaultStatus: http.StatusNoContent,
@@ -51,21 +54,33 @@ type Endpoint struct {
 	Paused         bool       `json:"paused"`
 	PausedReason   *string    `json:"pausedReason"`
 	OldSecretUntil *time.Time `json:"oldSecretUntil" doc:"During a rotation's overlap: until when the old secret signs, too"`
-	SigningSecret  string     `json:"signingSecret,omitempty" doc:"In the answer that makes or rotates it, and never again"`
-	CreatedAt      time.Time  `json:"createdAt"`
-	UpdatedAt      time.Time  `json:"updatedAt"`
+
+	Auth              *EndpointAuthShown `json:"auth" doc:"What is not secret of it"`
+	ClientCertificate *CertificateShown  `json:"clientCertificate"`
+	CACertificates    []CertificateShown `json:"caCertificates" doc:"Trusted instead of the system's"`
+	HeaderNames       []string           `json:"headerNames" doc:"Of the further headers"`
+
+	SigningSecret string    `json:"signingSecret,omitempty" doc:"In the answer that makes or rotates it, and never again"`
+	CreatedAt     time.Time `json:"createdAt"`
+	UpdatedAt     time.Time `json:"updatedAt"`
+}
+
+// urlFor is a URL as somebody may see it: its query may hold a token.
+func urlFor(by audit.Principal, url string) string {
+	if without, _, ok := strings.Cut(url, "?"); ok && by.Role != audit.Admin {
+		return without
+	}
+	return url
 }
 
 func endpointOf(e dispatch.Endpoint, by audit.Principal) Endpoint {
-	shown, query, _ := strings.Cut(e.URL, "?")
-	if by.Role == audit.Admin || query == "" {
-		shown = e.URL
-	}
-	return Endpoint{
-		ID: e.ID, Name: e.Name, URL: shown, Concurrency: optional(e.Concurrency), TimeoutSeconds: optional(e.TimeoutSeconds),
+	shown := Endpoint{
+		ID: e.ID, Name: e.Name, URL: urlFor(by, e.URL), Concurrency: optional(e.Concurrency), TimeoutSeconds: optional(e.TimeoutSeconds),
 		MaxAttempts: optional(e.MaxAttempts), Paused: e.Paused, PausedReason: optional(e.PausedReason),
 		OldSecretUntil: optional(e.OldSecretUntil), CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 	}
+	shown.showCredentials(e.Credentials, by)
+	return shown
 }
 
 type endpointOutput struct {
@@ -131,6 +146,11 @@ type createEndpointInput struct {
 		Concurrency    int    `json:"concurrency,omitempty" minimum:"0" maximum:"1024" doc:"Deliveries at once; 0: DISPATCH_ENDPOINT_CONCURRENCY"`
 		TimeoutSeconds int    `json:"timeoutSeconds,omitempty" minimum:"0" maximum:"300" doc:"0: DISPATCH_TIMEOUT_SECONDS"`
 		MaxAttempts    int    `json:"maxAttempts,omitempty" minimum:"0" maximum:"100" doc:"0: DISPATCH_MAX_ATTEMPTS"`
+
+		Auth              *EndpointAuth      `json:"auth,omitempty"`
+		ClientCertificate *ClientCertificate `json:"clientCertificate,omitempty"`
+		CACertificates    string             `json:"caCertificates,omitempty" maxLength:"65536" doc:"PEM: trusted instead of the system's, for the URL and auth's tokenUrl"`
+		Headers           map[string]string  `json:"headers,omitempty" doc:"What else is sent, at most 20: names that Sealpost sets itself are refused"`
 	}
 }
 
@@ -139,6 +159,10 @@ func (s *Server) createEndpoint(ctx context.Context, in *createEndpointInput) (*
 	e, secret, err := s.Dispatch.CreateEndpoint(ctx, in.Principal, dispatch.NewEndpoint{
 		Name: in.Body.Name, URL: in.Body.URL, Concurrency: in.Body.Concurrency,
 		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts,
+		Credentials: dispatch.Credentials{
+			Auth: authOf(in.Body.Auth), ClientCertificate: certificateOf(in.Body.ClientCertificate),
+			CACertificates: in.Body.CACertificates, Headers: in.Body.Headers,
+		},
 	})
 	return endpointOut(in.Principal, e, secret, err)
 }
@@ -152,6 +176,11 @@ type changeEndpointInput struct {
 		Concurrency    *int    `json:"concurrency,omitempty" minimum:"0" maximum:"1024"`
 		TimeoutSeconds *int    `json:"timeoutSeconds,omitempty" minimum:"0" maximum:"300"`
 		MaxAttempts    *int    `json:"maxAttempts,omitempty" minimum:"0" maximum:"100"`
+
+		Auth              Given[EndpointAuth]      `json:"auth,omitzero" required:"false"`
+		ClientCertificate Given[ClientCertificate] `json:"clientCertificate,omitzero" required:"false"`
+		CACertificates    Given[string]            `json:"caCertificates,omitzero" required:"false"`
+		Headers           Given[map[string]string] `json:"headers,omitzero" required:"false"`
 	}
 }
 
@@ -159,7 +188,7 @@ type changeEndpointInput struct {
 func (s *Server) changeEndpoint(ctx context.Context, in *changeEndpointInput) (*endpointOutput, error) {
 	e, err := s.Dispatch.ChangeEndpoint(ctx, in.Principal, in.ID, dispatch.EndpointChange{
 		Name: in.Body.Name, URL: in.Body.URL, Concurrency: in.Body.Concurrency,
-		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts,
+		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts, Credentials: in.credentials(),
 	})
 	return endpointOut(in.Principal, e, "", err)
 }

@@ -16,7 +16,7 @@ const endpointsPath = "/api/admin/dispatch/endpoints"
 
 var endpointNames = []string{
 	"id", "name", "url", "concurrency", "timeoutSeconds", "maxAttempts", "paused", "pausedReason",
-	"oldSecretUntil", "createdAt", "updatedAt",
+	"oldSecretUntil", "auth", "clientCertificate", "caCertificates", "headerNames", "createdAt", "updatedAt",
 }
 
 func TestEndpointLife(t *testing.T) {
