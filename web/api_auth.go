@@ -41,7 +41,8 @@ func (s *Server) authRoutes() {
 	route(s, signedIn, op(http.MethodPost, "logout", "End this session", ""), s.logout)
 	route(s, signedIn, op(http.MethodPost, "logout-all", "End all own sessions, or, as an ADMIN, other people's",
 		"Access tokens end at once. userId and everyone are for an ADMIN with a fresh sign-in."), s.logoutAll)
-	route(s, signedIn, op(http.MethodPost, "reauth", "Confirm that it is you, for what needs a fresh sign-in", ""), s.reauth)
+	route(s, signedIn, op(http.MethodPost, "reauth", "Confirm that it is you, for what needs a fresh sign-in",
+		"By password, and a second factor where there is one; or by a passkey."), s.reauth)
 	route(s, signedIn, op(http.MethodGet, "me", "Who is signed in", ""), s.me)
 	route(s, signedIn, op(http.MethodGet, "sessions", "Own sessions, the newest first, at most 200", ""), s.sessions)
 	route(s, signedIn, op(http.MethodDelete, "sessions/{id}", "End one of one's own sessions", ""), s.endSession)
@@ -266,9 +267,10 @@ func (s *Server) logoutAll(ctx context.Context, in *logoutAllInput) (*signedOutO
 type reauthInput struct {
 	Caller
 	Body struct {
-		Password   string `json:"password"`
-		MFACode    string `json:"mfaCode,omitempty"`
-		BackupCode string `json:"backupCode,omitempty"`
+		Password   string              `json:"password,omitempty"`
+		MFACode    string              `json:"mfaCode,omitempty"`
+		BackupCode string              `json:"backupCode,omitempty"`
+		Passkey    publicKeyCredential `json:"passkey,omitempty" doc:"In place of all these: what a browser gives for /api/auth/passkeys/reauth/start"`
 	}
 }
 
@@ -282,8 +284,7 @@ type reauthOutput struct {
 func (s *Server) reauth(ctx context.Context, in *reauthInput) (*reauthOutput, error) {
 	out := &reauthOutput{}
 	var err error
-	out.Body.ReauthenticatedAt, err = s.Accounts.Reauth(ctx, in.Principal, in.Body.Password,
-		account.Factor{MFACode: in.Body.MFACode, BackupCode: in.Body.BackupCode})
+	out.Body.ReauthenticatedAt, err = s.confirm(ctx, in)
 	return out, err
 }
 

@@ -56,6 +56,7 @@ var (
 // pageRoutes are all pages.
 func (s *Server) pageRoutes() {
 	s.signInPages()
+	s.passkeyPages()
 	s.firstPages()
 	s.jobPages()
 	s.endpointPages()

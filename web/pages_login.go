@@ -28,6 +28,7 @@ type loginData struct {
 	Ticket   string // the second step's
 	NoUsers  bool   // there is nobody yet who could sign in
 	Insecure bool   // over a network, without TLS
+	Ask      passkeyAsk
 }
 
 // loginForm handles GET /login.
@@ -40,7 +41,7 @@ func (p *page) loginForm() error {
 		return err
 	}
 	return p.render(http.StatusOK, "login", loginData{
-		To: p.localPage(p.query("to")), NoUsers: !has, Insecure: p.insecure(),
+		To: p.localPage(p.query("to")), NoUsers: !has, Insecure: p.insecure(), Ask: p.passkeyWanted(),
 	})
 }
 
@@ -69,7 +70,7 @@ func (p *page) loginRefused(err error) error {
 	if !fault.Is(err, fault.Unauthenticated) && !fault.Is(err, fault.Forbidden) && !fault.Is(err, fault.TooMany) && !correctable(err) {
 		return err
 	}
-	data := loginData{form: p.newForm("email"), To: p.localPage(p.form.Get("to"))}
+	data := loginData{form: p.newForm("email"), To: p.localPage(p.form.Get("to")), Ask: p.passkeyWanted()}
 	data.Error = p.signInError(err)
 	return p.render(p.x.problem(err).Status, "login", data)
 }

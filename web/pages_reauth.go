@@ -22,6 +22,7 @@ type reauthData struct {
 	Fields []hiddenField
 	MFA    bool
 	Email  string
+	Ask    *passkeyAsk // nil: there is no passkey to confirm with
 }
 
 type hiddenField struct{ Name, Value string }
@@ -30,7 +31,7 @@ type hiddenField struct{ Name, Value string }
 // or by asking. done says that the answer is given.
 func (p *page) confirmed() (done bool, err error) {
 	if p.form.Has(reauthPrefix + "password") {
-		cookie, err := p.Accounts.PageReauth(p.ctx, p.by, p.form.Get(reauthPrefix+"password"), p.factor(reauthPrefix))
+		cookie, err := p.reauth()
 		if err != nil {
 			if needsReauth(err) || needsFactor(err) || fault.Is(err, fault.TooMany) || correctable(err) {
 				return true, p.askReauth(p.x.problem(err).Status, err, true)
@@ -48,6 +49,27 @@ func (p *page) confirmed() (done bool, err error) {
 	return false, nil
 }
 
+// reauth confirms by what the form carries: a passkey where a script has put one in, else a password.
+func (p *page) reauth() (cookie string, err error) {
+	if answer := p.form.Get(reauthPrefix + "passkey"); answer != "" {
+		return p.Accounts.PageReauthPasskey(p.ctx, p.by, []byte(answer))
+	}
+	return p.Accounts.PageReauth(p.ctx, p.by, p.form.Get(reauthPrefix+"password"), p.factor(reauthPrefix))
+}
+
+// passkeyToConfirm is what the form says to a device. nil where the user has none that could be asked.
+func (p *page) passkeyToConfirm() (*passkeyAsk, error) {
+	options, err := p.Accounts.PasskeyReauthStart(p.ctx, p.by)
+	if fault.Is(err, fault.Conflict) || fault.Is(err, fault.Unavailable) && p.Accounts.PasskeysAvailable() != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ask, err := p.passkeyAsked(options)
+	return &ask, err
+}
+
 // askReauth shows the form. tried says that it was filled in, and not rightly.
 func (p *page) askReauth(status int, err error, tried bool) error {
 	user, e := p.Accounts.User(p.ctx, p.by.UserID)
@@ -57,6 +79,9 @@ func (p *page) askReauth(status int, err error, tried bool) error {
 	data := reauthData{form: form{Errors: map[string]string{}}, Action: p.r.URL.Path, Back: p.back(p.r.URL.Path), MFA: user.MFAEnabled, Email: user.Email}
 	if tried {
 		data.Error = p.signInError(err)
+	}
+	if data.Ask, e = p.passkeyToConfirm(); e != nil {
+		return e
 	}
 	for name := range p.form {
 		if !strings.HasPrefix(name, reauthPrefix) {

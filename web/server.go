@@ -64,6 +64,7 @@ func New(d Deps) *Server {
 	s.operationRoutes()
 	s.authRoutes()
 	s.mfaRoutes()
+	s.passkeyRoutes()
 	s.userRoutes()
 	s.auditRoutes()
 	s.dispatchRoutes()

@@ -135,6 +135,8 @@ var doneText = map[string]string{
 	"held":         "These events are held.",
 	"released":     "The hold was released: the next plan takes no account of it.",
 	"checked":      "Every control was checked just now.",
+	"passkey":      "The passkey was added. You can sign in with it from now on.",
+	"nopasskey":    "The passkey was deleted.",
 	"out":          "You are signed out.",
 }
 

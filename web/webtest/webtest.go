@@ -54,7 +54,14 @@ type Server struct {
 // "MFA_REQUIRED=true"; NODE_ENV is test.
 func Start(t testing.TB, st *store.Store, env ...string) *Server {
 	t.Helper()
-	c, _, err := config.Load(append([]string{"NODE_ENV=test", "DATA_DIR=" + t.TempDir()}, env...))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	// PUBLIC_URL is http://localhost:PORT, where a browser on this machine finds it.
+	c, _, err := config.Load(append([]string{"NODE_ENV=test", "PORT=" + port, "DATA_DIR=" + t.TempDir()}, env...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,10 +111,6 @@ func Start(t testing.TB, st *store.Store, env ...string) *Server {
 	}
 	t.Cleanup(s.StopDispatch)
 
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	s.URL = "http://" + listener.Addr().String()
 	server := web.HTTPServer(listener.Addr().String(), s.Web.Handler())
 	server.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelError)
