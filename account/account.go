@@ -8,6 +8,7 @@
 //   - The second factor is TOTP, each step once (totp.go), or a backup code, each once (backup.go).
 //     Where MFA is required, a password alone leads only to enrollment (enroll.go).
 //   - A passkey (passkey.go) is two factors at once, and a sign-in by itself.
+//   - A program has an API key (apikey.go): no session, a few scopes, an end.
 //
 // Attempts are counted by account and by network, in rows that all servers share (throttle.go).
 package account
@@ -41,7 +42,11 @@ type Accounts struct {
 	hasher   *hasher
 	tokens   *accessTokens
 	sessions *store.Gather[string, heldSession]
-	pages    bool // sign-ins are held by a cookie: see ForPages
+	apiKeys  *store.Gather[string, heldKey] // by hash
+	uses     *uses
+
+	refusalStep time.Duration // see Login
+	pages       bool          // sign-ins are held by a cookie: see ForPages
 
 	party   *relyingParty // for passkeys
 	noParty error         // why there is none
@@ -54,11 +59,14 @@ func New(log *audit.Log, set *keys.Set, o Options) *Accounts {
 	}
 	a := &Accounts{
 		log: log, keys: set, o: o,
-		hasher: newHasher(currentParams, processors()),
+		hasher: newHasher(currentParams, processors()), refusalStep: refusalStep,
 		tokens: newAccessTokens(set.JWT, o.Issuer, o.Now),
 	}
+	log.CountBy(actSignInFailed, "reason")
 	a.party, a.noParty = newRelyingParty(o.Issuer)
 	a.sessions = &store.Gather[string, heldSession]{Load: a.readSessions}
+	a.apiKeys = &store.Gather[string, heldKey]{Load: a.readKeys}
+	a.uses = &uses{log: log}
 	return a
 }
 

@@ -13,6 +13,16 @@ import (
 	"sealpost/store"
 )
 
+// UserByEmail finds the account of an address, however it is spelt. fault.NotFound.
+func (a *Accounts) UserByEmail(ctx context.Context, address string) (User, error) {
+	var p person
+	err := a.log.Store().Read(ctx, func(tx *store.Tx) (err error) {
+		p, err = personByEmail(ctx, tx, foldEmail(address))
+		return err
+	})
+	return p.User, err
+}
+
 // Users lists all accounts, the oldest first. The cursor is a user's id.
 func (a *Accounts) Users(ctx context.Context, page store.Page) (store.List[User], error) {
 	var users []User
@@ -111,7 +121,7 @@ func (a *Accounts) ChangeUser(ctx context.Context, by audit.Principal, id string
 			if _, err := revokeSessions(ctx, tx, id, "", now); err != nil {
 				return nil, err
 			}
-			if err := dropEnrollment(ctx, tx, id); err != nil {
+			if err := errors.Join(dropEnrollment(ctx, tx, id), dropReset(ctx, tx, id)); err != nil {
 				return nil, err
 			}
 		}
@@ -147,6 +157,24 @@ func parseReason(text string) (string, error) {
 		return "", invalidField("reason", "give a reason of at most %d characters", maxReason)
 	}
 	return text, nil
+}
+
+// operator is who acts from the server's own machine (web/operator.go).
+var operator = audit.Itself("operator").UserID
+
+// reasonOf reads a reason that an ADMIN may give and the operator, who is nobody in particular, has to.
+func reasonOf(by audit.Principal, text string) (string, error) {
+	if text == "" && by.UserID != operator {
+		return "", nil
+	}
+	return parseReason(text)
+}
+
+func withReason(details map[string]any, reason string) map[string]any {
+	if reason != "" {
+		details["reason"] = reason
+	}
+	return details
 }
 
 // ResetMFA takes a user's second factor, backup codes and passkeys away, for a lost phone, and ends the user's

@@ -111,6 +111,7 @@ func (a *Accounts) openEnrollment(ctx context.Context, tx *store.Tx, tokenHash [
 	err = tx.QueryRow(ctx, `select `+personColumns+`, mfa_enrollment.secret
 		  from mfa_enrollment join account on account.id = mfa_enrollment.user_id
 		 where mfa_enrollment.token_hash = $1 and mfa_enrollment.expires_at > $2
+		   and (account.enroll_before is null or account.enroll_before >= $2)
 		   and not account.disabled and not account.mfa_enabled`, tokenHash, a.now().UnixMicro()).
 		Scan(append(e.person.fields(), &e.secret)...)
 	if store.NoRow(err) {

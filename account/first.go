@@ -120,6 +120,17 @@ func (a *Accounts) bootstrapped(ctx context.Context) (is bool, err error) {
 	return is, nil
 }
 
+// spentBy spends register-first for an account that was made in another way. Where it is spent, nothing
+// changes.
+func spentBy(ctx context.Context, tx *store.Tx, p person) error {
+	_, err := tx.Exec(ctx, `insert into bootstrap (id, user_id, at) values (1, $1, $2) on conflict (id) do nothing`,
+		p.ID, p.CreatedAt.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("insert bootstrap: %w", err)
+	}
+	return nil
+}
+
 // spendBootstrap takes the one row. Of two transactions at once, the second waits here for the first.
 func spendBootstrap(ctx context.Context, tx *store.Tx, p person) error {
 	n, err := tx.Exec(ctx, `insert into bootstrap (id, user_id, at) values (1, $1, $2) on conflict (id) do nothing`,

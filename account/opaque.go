@@ -13,6 +13,7 @@ const (
 	refreshPrefix    = "spr_"
 	enrollmentPrefix = "spe_"
 	pagePrefix       = "spp_"
+	resetPrefix      = "spw_"
 	opaqueBytes      = 32
 )
 

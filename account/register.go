@@ -20,6 +20,10 @@ func (a *Accounts) Register(ctx context.Context, by audit.Principal, n NewUser) 
 	if err := a.guardAdmin(by); err != nil {
 		return User{}, a.log.Refused(ctx, by, userEvent("auth.user.register_refused", "", nil), err)
 	}
+	reason, err := reasonOf(by, n.Reason)
+	if err != nil {
+		return User{}, err
+	}
 	now := a.now()
 	p, err := n.parse(now)
 	if err != nil {
@@ -36,7 +40,10 @@ func (a *Accounts) Register(ctx context.Context, by audit.Principal, n NewUser) 
 		if err := p.insert(ctx, tx); err != nil {
 			return nil, err
 		}
-		return []audit.Event{userEvent("auth.user.registered", p.ID, map[string]any{"role": p.Role})}, nil
+		if err := spentBy(ctx, tx, p); err != nil {
+			return nil, err
+		}
+		return []audit.Event{userEvent("auth.user.registered", p.ID, withReason(map[string]any{"role": p.Role}, reason))}, nil
 	})
 	return p.User, err
 }

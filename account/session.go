@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"sealpost/audit"
@@ -19,7 +20,9 @@ type SignIn struct {
 	RefreshToken     string    // for the cookie
 	RefreshExpiresAt time.Time // the sign-in's end
 	BackupCodes      []string  // only from enrollment
-	PageCookie       string    // of ForPages, in place of both tokens
+	Device           string    // a cookie for the browser to be known by: see device.go; "" for who has no password
+	DeviceExpiresAt  time.Time
+	PageCookie       string // of ForPages, in place of both tokens
 }
 
 // startSession makes a session and the first token of its chain, or its cookie (ForPages). The access
@@ -29,6 +32,7 @@ func (a *Accounts) startSession(ctx context.Context, tx *store.Tx, p person, fro
 	if a.pages {
 		s.RefreshExpiresAt = now.Add(min(a.o.AccessTTL, a.o.SignInTTL)) // nothing refreshes it
 	}
+	s.Device, s.DeviceExpiresAt = a.newDevice(p, now)
 	_, err := tx.Exec(ctx, `
 		insert into session (id, user_id, created_at, expires_at, authenticated_at, ip, user_agent)
 		values ($1, $2, $3, $4, $3, $5, $6)`,
@@ -59,53 +63,73 @@ func (a *Accounts) issue(s SignIn, now time.Time) (SignIn, error) {
 	return s, err
 }
 
-// Authenticate tells who an access token belongs to. from has the address, user agent and request id
-// of whoever brings it, and is returned completed. The session and its user are read each time, so a
+// Authenticate tells who an access token, or an API key, belongs to. from has the address, user agent and
+// request id of whoever brings it, and is returned completed. The session and its user are read each time, so a
 // revoked session, a disabled account or one without the factor that is required ends the token at
 // once. fault.Unauthenticated.
 func (a *Accounts) Authenticate(ctx context.Context, accessToken string, from audit.Principal) (audit.Principal, error) {
+	p, _, err := a.AuthenticateUser(ctx, accessToken, from)
+	return p, err
+}
+
+// AuthenticateUser is Authenticate that also gives the user of an access token, who was read with the
+// session. Of an API key's owner it gives nothing.
+func (a *Accounts) AuthenticateUser(ctx context.Context, accessToken string, from audit.Principal) (audit.Principal, User, error) {
+	if strings.HasPrefix(accessToken, keyPrefix) {
+		p, err := a.authenticateKey(ctx, accessToken, from)
+		return p, User{}, err
+	}
 	claims, err := a.tokens.parse(accessToken)
 	if err != nil {
-		return audit.Principal{}, fault.Wrap(fault.Unauthenticated, err, "the access token is not valid, or has expired")
+		return audit.Principal{}, User{}, fault.Wrap(fault.Unauthenticated, err, "the access token is not valid, or has expired")
 	}
 	held, found, err := a.sessions.Get(ctx, claims.SessionID)
 	if err != nil {
-		return audit.Principal{}, fmt.Errorf("read session: %w", err)
+		return audit.Principal{}, User{}, fmt.Errorf("read session: %w", err)
 	}
 	if !found {
-		return audit.Principal{}, sessionOver()
+		return audit.Principal{}, User{}, sessionOver()
 	}
 	p, err := a.inSession(from, held)
 	if err == nil && p.UserID != claims.Subject {
 		err = sessionOver()
 	}
 	if err != nil {
-		return audit.Principal{}, err
+		return audit.Principal{}, User{}, err
 	}
-	return p, nil
+	return p, held.user(), nil
 }
 
 const selectSession = `
 	select session.id, session.user_id, session.expires_at, session.authenticated_at, session.revoked_at, session.passkey_id,
-	       account.email, account.role, account.disabled, account.mfa_enabled
+	       account.email, account.name, account.role, account.disabled, account.mfa_enabled, account.created_at, account.updated_at
 	  from session join account on account.id = session.user_id
 	 `
 
-// heldSession is a session with what of its user decides whether it counts.
+// heldSession is a session with its user, who decides whether it counts.
 type heldSession struct {
-	id       string
-	row      sessionRow
-	email    string
-	role     audit.Role
-	disabled bool
-	mfa      bool
+	id                   string
+	row                  sessionRow
+	email, name          string
+	role                 audit.Role
+	disabled             bool
+	mfa                  bool
+	createdAt, updatedAt time.Time // the user's
 }
 
 // fields are where a row of selectSession goes.
 func (h *heldSession) fields() []any {
 	return []any{
 		&h.id, &h.row.userID, store.Time(&h.row.expiresAt), store.Time(&h.row.authenticatedAt),
-		store.Time(&h.row.revokedAt), store.String(&h.row.passkeyID), &h.email, &h.role, &h.disabled, &h.mfa,
+		store.Time(&h.row.revokedAt), store.String(&h.row.passkeyID),
+		&h.email, &h.name, &h.role, &h.disabled, &h.mfa, store.Time(&h.createdAt), store.Time(&h.updatedAt),
+	}
+}
+
+func (h *heldSession) user() User {
+	return User{
+		ID: h.row.userID, Email: h.email, Name: h.name, Role: h.role, MFAEnabled: h.mfa, Disabled: h.disabled,
+		CreatedAt: h.createdAt, UpdatedAt: h.updatedAt,
 	}
 }
 
@@ -136,6 +160,7 @@ func (a *Accounts) inSession(from audit.Principal, h heldSession) (audit.Princip
 	}
 	from.SessionID, from.Email, from.Role = h.id, h.email, h.role
 	from.Kind, from.UserID, from.AuthenticatedAt = audit.User, h.row.userID, h.row.authenticatedAt
+	a.uses.session(h.id, from.IP, a.now())
 	return from, nil
 }
 
@@ -163,7 +188,9 @@ type Session struct {
 	ExpiresAt       time.Time  `json:"expiresAt"`
 	AuthenticatedAt time.Time  `json:"authenticatedAt"`
 	RefreshedAt     *time.Time `json:"refreshedAt,omitempty"`
-	IP              string     `json:"ip,omitempty"`
+	LastSeenAt      time.Time  `json:"lastSeenAt" doc:"To the minute"`
+	LastSeenIP      string     `json:"lastSeenIp,omitempty"`
+	IP              string     `json:"ip,omitempty" doc:"From where it was begun"`
 	UserAgent       string     `json:"userAgent,omitempty"`
 	Current         bool       `json:"current"` // the one that is asking
 }
@@ -173,21 +200,24 @@ const maxSessions = 200
 
 // Sessions lists the caller's own sessions that have not ended.
 func (a *Accounts) Sessions(ctx context.Context, by audit.Principal) ([]Session, error) {
+	_ = a.uses.flush(ctx) // where it fails, the list is as it was a minute ago
 	list := []Session{}
 	err := a.log.Store().Read(ctx, func(tx *store.Tx) error {
 		return tx.Each(ctx, func(scan func(...any) error) error {
 			var s Session
 			var refreshed time.Time
 			err := scan(&s.ID, store.Time(&s.CreatedAt), store.Time(&s.ExpiresAt), store.Time(&s.AuthenticatedAt),
-				store.Time(&refreshed), store.String(&s.IP), store.String(&s.UserAgent))
+				store.Time(&refreshed), store.String(&s.IP), store.String(&s.UserAgent), store.Time(&s.LastSeenAt), store.String(&s.LastSeenIP))
 			if !refreshed.IsZero() {
 				s.RefreshedAt = &refreshed
 			}
 			s.Current = s.ID == by.SessionID
 			list = append(list, s)
 			return err
-		}, `select id, created_at, expires_at, authenticated_at, refreshed_at, ip, user_agent
-		      from session where user_id = $1 and revoked_at is null and expires_at > $2
+		}, `select id, created_at, expires_at, authenticated_at, refreshed_at, session.ip, user_agent,
+		           coalesce(session_use.used_at, session.created_at), coalesce(session_use.ip, session.ip)
+		      from session left join session_use on session_use.session_id = session.id
+		     where user_id = $1 and revoked_at is null and expires_at > $2
 		     order by id desc limit $3`, by.UserID, a.now().UnixMicro(), maxSessions)
 	})
 	if err != nil {
@@ -231,13 +261,14 @@ func (a *Accounts) Logout(ctx context.Context, by audit.Principal) error {
 type Whose struct {
 	UserID   string
 	Everyone bool
+	Reason   string // why, for the audit log; the operator has to say
 }
 
 // LogoutAll ends all sessions of the caller, or, for an ADMIN who is freshly signed in, of another
 // user or of everyone: what the runbook (§3, §4) asks for when a token may have leaked. Their access
 // tokens end with them, on every server. fault.Forbidden, fault.NotFound.
 func (a *Accounts) LogoutAll(ctx context.Context, by audit.Principal, whose Whose) error {
-	own := whose == Whose{}
+	own := whose.UserID == "" && !whose.Everyone
 	if whose.Everyone && whose.UserID != "" {
 		return fault.New(fault.Invalid, "say userId or everyone, not both")
 	}
@@ -245,6 +276,13 @@ func (a *Accounts) LogoutAll(ctx context.Context, by audit.Principal, whose Whos
 		if err := a.guardAdmin(by); err != nil {
 			return a.log.Refused(ctx, by, userEvent("auth.sessions.revoke_refused", whose.UserID, map[string]any{"everyone": whose.Everyone}), err)
 		}
+	}
+	reason, err := reasonOf(by, whose.Reason)
+	switch {
+	case err != nil:
+		return err
+	case own && by.Kind != audit.User:
+		return fault.New(fault.Invalid, "say whose sessions: userId or everyone")
 	}
 	now := a.now()
 	return a.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
@@ -255,7 +293,7 @@ func (a *Accounts) LogoutAll(ctx context.Context, by audit.Principal, whose Whos
 			if err != nil {
 				return nil, fmt.Errorf("end sessions: %w", err)
 			}
-			return []audit.Event{userEvent("auth.sessions.revoked", "", map[string]any{"scope": "everyone", "count": n})}, nil
+			return []audit.Event{userEvent("auth.sessions.revoked", "", withReason(map[string]any{"scope": "everyone", "count": n}, reason))}, nil
 		case whose.UserID != "":
 			if _, err := personByID(ctx, tx, whose.UserID); err != nil {
 				return nil, err
@@ -263,7 +301,7 @@ func (a *Accounts) LogoutAll(ctx context.Context, by audit.Principal, whose Whos
 			scope, id = "user", whose.UserID
 		}
 		n, err := revokeSessions(ctx, tx, id, "", now)
-		return []audit.Event{userEvent("auth.sessions.revoked", id, map[string]any{"scope": scope, "count": n})}, err
+		return []audit.Event{userEvent("auth.sessions.revoked", id, withReason(map[string]any{"scope": scope, "count": n}, reason))}, err
 	})
 }
 

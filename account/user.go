@@ -124,6 +124,7 @@ func parseRole(text string) (audit.Role, error) {
 // NewUser is a person who is to get an account.
 type NewUser struct {
 	Email, Name, Password, Role string
+	Reason                      string // why, for the audit log; the operator has to say
 }
 
 // parse checks everything about a new person but the password, and makes the row.

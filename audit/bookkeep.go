@@ -25,8 +25,19 @@ var bookkeeping = map[string]bool{
 	"delete passkey_challenge": true,
 	// Sessions that ended long ago, with their tokens. Their end had its event.
 	"delete session": true,
-	// Which server makes the next try to send an alert. That it was raised, and each try's end, are events.
+	// When a session and an API key were last used, to the minute.
+	"insert session_use": true, "update session_use": true,
+	"insert api_key_use": true, "update api_key_use": true,
+	// Offers to choose a new password that nobody took in their hour. That one was made is an event.
+	"delete password_reset": true,
+	// Which server makes the next try to send an alert, and that what it told of has ended. That it was
+	// raised, and each try's end, are events.
 	"update alert": true,
+	// Counters of events by the minute, and up to when they count: what they count are events.
+	"insert event_count": true, "update event_count": true, "delete event_count": true,
+	"insert event_count_mark": true, "update event_count_mark": true,
+	// Since when an endpoint has only failed. Each of its attempts is an event.
+	"insert dispatch_failing": true, "update dispatch_failing": true, "delete dispatch_failing": true,
 	// How far an enforcement of retention has come. What it deletes, its intent and its end are events.
 	"update audit_retention_plan": true,
 	// The key of fingerprints: made once, and wrapped anew when the key around it is rotated, which is

@@ -107,6 +107,7 @@ func whole() NewRotation {
 
 func TestWhatARecordMustHave(t *testing.T) {
 	const endpoint = EndpointPrefix + "01890a5d-ac96-774b-bcce-b302099a8057"
+	const apiKey = APIKeyPrefix + "01890a5d-ac96-774b-bcce-b302099a8058"
 	many := func(n int, each func(i int) string) (list []string) {
 		for i := range n {
 			list = append(list, each(i))
@@ -117,7 +118,7 @@ func TestWhatARecordMustHave(t *testing.T) {
 	for name, change := range map[string]func(*NewRotation){
 		"nothing more":              func(*NewRotation) {},
 		"a ticket at its limit":     func(n *NewRotation) { n.TicketID = strings.Repeat("ä", MaxTicket) },
-		"every secret":              func(n *NewRotation) { n.Secrets = append(slices.Clone(trackedNames), endpoint) },
+		"every secret":              func(n *NewRotation) { n.Secrets = append(slices.Clone(trackedNames), endpoint, apiKey) },
 		"environments at the limit": func(n *NewRotation) { n.Environments = many(MaxEnvironments, numbered) },
 		"an environment's limit":    func(n *NewRotation) { n.Environments = []string{strings.Repeat("ä", MaxEnvironment)} },
 		"a plan at its limit":       func(n *NewRotation) { n.RollbackPlan = strings.Repeat("ä", MaxText) },
@@ -127,9 +128,9 @@ func TestWhatARecordMustHave(t *testing.T) {
 	} {
 		n := whole()
 		change(&n)
-		got, endpoints, err := n.check(noon)
-		if err != nil || got.RotatedAt.IsZero() || len(endpoints) > 0 && EndpointPrefix+endpoints[0] != endpoint {
-			t.Errorf("%s: %+v, %v, %v", name, got, endpoints, err)
+		got, named, err := n.check(noon)
+		if err != nil || got.RotatedAt.IsZero() || len(named) > 0 && !slices.Equal(named, []string{endpoint, apiKey}) {
+			t.Errorf("%s: %+v, %v, %v", name, got, named, err)
 		}
 	}
 	for name, change := range map[string]func(*NewRotation){

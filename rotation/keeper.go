@@ -16,16 +16,18 @@ import (
 // Options are what a Keeper needs beside the secrets. The zero value is good for a program that neither
 // reloads nor shows anything.
 type Options struct {
-	TokenLife     time.Duration // of access tokens, which is how long a previous JWT_SECRET verifies
-	MaxAgeDays    int           // SECRET_ROTATION_MAX_AGE_DAYS
-	Sealed        []keys.Sealed // what is encrypted with the data key, to be encrypted anew after a rotation
-	Endpoints     func(context.Context) ([]EndpointSecret, error)
-	OpenAIChanged func(config.Secret) // the new value is to be used from now on
+	TokenLife     time.Duration                                // of access tokens, which is how long a previous JWT_SECRET verifies
+	MaxAgeDays    int                                          // SECRET_ROTATION_MAX_AGE_DAYS
+	Sealed        []keys.Sealed                                // what is encrypted with the data key, to be encrypted anew after a rotation
+	Endpoints     func(context.Context) ([]NamedSecret, error) // each endpoint's
+	APIKeys       func(context.Context) ([]NamedSecret, error) // each that counts
+	OpenAIChanged func(config.Secret)                          // the new value is to be used from now on
+	SealPending   func(context.Context) error                  // seals what waits, before another AUDIT_SIGNING_KEY is used
 	Logger        *slog.Logger
 }
 
-// EndpointSecret tells since when an endpoint signs with the secret that it has.
-type EndpointSecret struct {
+// NamedSecret tells since when one of many secrets of a kind is in use: an endpoint's, an API key.
+type NamedSecret struct {
 	ID, Name  string
 	ChangedAt time.Time
 }
@@ -208,6 +210,7 @@ func (k *Keeper) arrangeOnce(ctx context.Context, s Secrets) (map[string]error, 
 	if len(refused) > 0 && k.slots[0].current == nil {
 		return refused, nil // nothing is in use yet
 	}
+	k.sealBefore(ctx, slots[2])
 	if err := k.commit(ctx, s, slots, rows); err != nil {
 		return nil, err
 	}

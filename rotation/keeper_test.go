@@ -527,11 +527,11 @@ func TestRunReadsChangedFiles(t *testing.T) {
 // Records and status, with endpoints that somebody else knows of.
 func TestRecordsAndStatus(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
-		endpoint := EndpointSecret{ID: store.NewID(), Name: "Ledger", ChangedAt: time.Now().Add(-91 * 24 * time.Hour)}
+		endpoint := NamedSecret{ID: store.NewID(), Name: "Ledger", ChangedAt: time.Now().Add(-91 * 24 * time.Hour)}
 		failing := errors.New("the endpoints cannot be read")
 		var fails error
 		i := install(t, st, t.TempDir(), func(o *Options) {
-			o.Endpoints = func(context.Context) ([]EndpointSecret, error) { return []EndpointSecret{endpoint}, fails }
+			o.Endpoints = func(context.Context) ([]NamedSecret, error) { return []NamedSecret{endpoint}, fails }
 		})
 		by := audit.Principal{Kind: audit.User, UserID: "user-1", Email: "ada@example.org", Role: audit.Admin}
 		s, err := i.Status(t.Context())

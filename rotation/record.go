@@ -29,7 +29,7 @@ const (
 // NewRotation is what somebody says about a rotation that was done (runbook §3.4).
 type NewRotation struct {
 	TicketID     string
-	Secrets      []string  // names, or "endpoint:" and an endpoint's id
+	Secrets      []string  // names, or "endpoint:" and an endpoint's id, or "api-key:" and a key's
 	RotatedAt    time.Time // zero: now
 	Environments []string
 	RollbackPlan string
@@ -53,9 +53,9 @@ type Rotation struct {
 // trackedNames is the closed list of what a record may name, beside endpoints.
 var trackedNames = []string{JWTSecret, OpenAIKey, DataEncryptionKey, AuditSigningKey, DatabasePassword}
 
-// check tells whether a record is whole, and gives it as it is kept. Endpoints that it names are asked for
+// check tells whether a record is whole, and gives it as it is kept. Endpoints and API keys that it names are asked for
 // by their ids.
-func (n NewRotation) check(now time.Time) (_ NewRotation, endpoints []string, err error) {
+func (n NewRotation) check(now time.Time) (_ NewRotation, named []string, err error) {
 	wrong := func(format string, args ...any) (NewRotation, []string, error) {
 		return n, nil, fault.New(fault.Invalid, format, args...)
 	}
@@ -80,14 +80,18 @@ func (n NewRotation) check(now time.Time) (_ NewRotation, endpoints []string, er
 		return wrong("notes has at most %d characters", MaxText)
 	}
 	for i, name := range n.Secrets {
-		id, isEndpoint := strings.CutPrefix(name, EndpointPrefix)
+		id, isNamed := strings.CutPrefix(name, EndpointPrefix)
+		if !isNamed {
+			id, isNamed = strings.CutPrefix(name, APIKeyPrefix)
+		}
 		switch {
 		case slices.Contains(n.Secrets[:i], name):
 			return wrong("secrets names %s twice", name)
-		case isEndpoint && store.ValidID(id):
-			endpoints = append(endpoints, id)
+		case isNamed && store.ValidID(id):
+			named = append(named, name)
 		case !slices.Contains(trackedNames, name):
-			return wrong("secrets[%d] is none of %s, nor %s and an endpoint's id", i, strings.Join(trackedNames, ", "), EndpointPrefix)
+			return wrong("secrets[%d] is none of %s, nor %s and an endpoint's id, nor %s and a key's", i, strings.Join(trackedNames, ", "),
+				EndpointPrefix, APIKeyPrefix)
 		}
 	}
 	for i, name := range n.Environments {
@@ -98,7 +102,7 @@ func (n NewRotation) check(now time.Time) (_ NewRotation, endpoints []string, er
 			return wrong("environments names %s twice", name)
 		}
 	}
-	return n, endpoints, nil
+	return n, named, nil
 }
 
 // line tells whether a text is one line that is not blank.
@@ -121,9 +125,9 @@ func (k *Keeper) Record(ctx context.Context, by audit.Principal, n NewRotation) 
 	if err != nil {
 		return Rotation{}, err
 	}
-	n, endpoints, err := n.check(now)
+	n, named, err := n.check(now)
 	if err == nil {
-		err = k.checkEndpoints(ctx, endpoints)
+		err = k.checkNamed(ctx, named)
 	}
 	if err != nil {
 		return Rotation{}, err
@@ -174,26 +178,41 @@ func (k *Keeper) Record(ctx context.Context, by audit.Principal, n NewRotation) 
 	return r, nil
 }
 
-// checkEndpoints refuses endpoints that there are not.
-func (k *Keeper) checkEndpoints(ctx context.Context, ids []string) error {
-	if len(ids) == 0 {
+// checkNamed refuses endpoints and API keys that there are not.
+func (k *Keeper) checkNamed(ctx context.Context, names []string) error {
+	if len(names) == 0 {
 		return nil
 	}
-	known, err := k.endpoints(ctx)
+	known, err := k.named(ctx)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if !slices.ContainsFunc(known, func(e EndpointSecret) bool { return e.ID == id }) {
-			return fault.New(fault.Invalid, "there is no endpoint %s", id)
+	for _, name := range names {
+		if !slices.ContainsFunc(known, func(s NamedSecret) bool { return s.ID == name }) {
+			return fault.New(fault.Invalid, "there is no secret %s", name)
 		}
 	}
 	return nil
 }
 
-func (k *Keeper) endpoints(ctx context.Context) ([]EndpointSecret, error) {
-	if k.o.Endpoints == nil {
-		return nil, nil
+// named gives each endpoint's secret and each API key, with the prefix of its kind before its id.
+func (k *Keeper) named(ctx context.Context) ([]NamedSecret, error) {
+	var all []NamedSecret
+	for _, kind := range []struct {
+		prefix string
+		list   func(context.Context) ([]NamedSecret, error)
+	}{{EndpointPrefix, k.o.Endpoints}, {APIKeyPrefix, k.o.APIKeys}} {
+		if kind.list == nil {
+			continue
+		}
+		list, err := kind.list(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range list {
+			s.ID = kind.prefix + s.ID
+			all = append(all, s)
+		}
 	}
-	return k.o.Endpoints(ctx)
+	return all, nil
 }

@@ -15,8 +15,8 @@ const recordWithin = 7 * 24 * time.Hour
 
 // Tracked is a secret in use: how old it really is, and what was recorded of it.
 type Tracked struct {
-	Secret        string     `json:"secret" doc:"A variable's name, DATABASE_PASSWORD, or endpoint: and an id"`
-	Name          string     `json:"name,omitempty" doc:"What people call the endpoint"`
+	Secret        string     `json:"secret" doc:"A variable's name, DATABASE_PASSWORD, endpoint: and an id, or api-key: and an id"`
+	Name          string     `json:"name,omitempty" doc:"What people call the endpoint or the key"`
 	RotatedAt     *time.Time `json:"rotatedAt" doc:"As the latest record that names it says; null: there is none"`
 	AgeDays       int        `json:"ageDays" doc:"Whole days since it really changed"`
 	WithinPolicy  bool       `json:"withinPolicy" doc:"Whether that is at most policyDays"`
@@ -45,9 +45,9 @@ func track(secret, name string, changed, recorded, now time.Time, policyDays int
 	return t
 }
 
-// Status tells it of the secrets that this server uses and of every endpoint's.
+// Status tells it of the secrets that this server uses, of every endpoint's, and of every API key.
 func (k *Keeper) Status(ctx context.Context) (Status, error) {
-	endpoints, err := k.endpoints(ctx)
+	named, err := k.named(ctx)
 	if err != nil {
 		return Status{}, err
 	}
@@ -88,8 +88,8 @@ func (k *Keeper) Status(ctx context.Context) (Status, error) {
 			add(slot.name, "", v.firstSeen)
 		}
 	}
-	for _, e := range endpoints {
-		add(EndpointPrefix+e.ID, e.Name, e.ChangedAt)
+	for _, s := range named {
+		add(s.ID, s.Name, s.ChangedAt)
 	}
 	return s, nil
 }

@@ -11,7 +11,8 @@ import (
 	"sealpost/store"
 )
 
-// The names of the secrets that are tracked, beside each endpoint's ("endpoint:" and its id).
+// The names of the secrets that are tracked, beside each endpoint's ("endpoint:" and its
+// id) and each API key ("api-key:" and its id).
 const (
 	JWTSecret         = "JWT_SECRET"
 	DataEncryptionKey = "DATA_ENCRYPTION_KEY"
@@ -19,6 +20,7 @@ const (
 	OpenAIKey         = "OPENAI_API_KEY"
 	DatabasePassword  = "DATABASE_PASSWORD"
 	EndpointPrefix    = "endpoint:"
+	APIKeyPrefix      = "api-key:"
 )
 
 // value is one secret as it is configured.

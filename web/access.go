@@ -17,6 +17,7 @@ type access struct {
 	declared bool
 	public   bool
 	roles    []audit.Role // empty: every role
+	scope    string       // of the API keys that may, too; "": none may
 	loopback bool         // also whoever asks straight from this machine
 	operator bool         // also whoever reaches the operator's socket (operator.go)
 	fresh    bool         // only with a sign-in or reauth within REAUTH_MAX_AGE_MINUTES
@@ -31,6 +32,12 @@ var (
 
 // only is for people of these roles.
 func only(roles ...audit.Role) access { return access{declared: true, roles: roles} }
+
+// scoped also admits API keys that have a scope, of owners whose role the rule names.
+func (a access) scoped(scope string) access {
+	a.scope = scope
+	return a
+}
 
 // orLoopback also admits whoever asks straight from this machine, who is then nobody in particular.
 func (a access) orLoopback() access {
@@ -52,14 +59,17 @@ func (a access) guarded() access {
 
 // security is the access rule as OpenAPI says it.
 func (a access) security() []map[string][]string {
-	bearer := map[string][]string{"bearer": {}}
-	switch {
-	case a.public:
+	if a.public {
 		return []map[string][]string{} // says so, where leaving it out would mean "as everywhere"
-	case a.loopback:
-		return []map[string][]string{bearer, {}}
 	}
-	return []map[string][]string{bearer}
+	ways := []map[string][]string{{"bearer": {}}}
+	if a.scope != "" {
+		ways = append(ways, map[string][]string{"apiKey": {a.scope}})
+	}
+	if a.loopback {
+		ways = append(ways, map[string][]string{})
+	}
+	return ways
 }
 
 // describe says in words who may use a route.
@@ -77,6 +87,9 @@ func (a access) describe() string {
 		}
 		who = "For " + strings.Join(names, " or ")
 	}
+	if a.scope != "" {
+		who += ", also by an API key with the scope " + a.scope
+	}
 	if a.loopback {
 		who += ", or straight from the server's own machine"
 	}
@@ -90,12 +103,32 @@ func (a access) describe() string {
 }
 
 // admits tells whether a principal may use the route. API keys reach only what their scopes name, so
-// a rule that names no scope is for people.
+// a rule that names no scope is for people; and what asks for a fresh sign-in is for people always.
 func (a access) admits(p audit.Principal) bool {
-	if a.public {
+	switch {
+	case a.public:
 		return true
+	case p.Kind == audit.Service:
+		if a.scope == "" || a.fresh || !slices.Contains(p.Scopes, a.scope) {
+			return false
+		}
+	case p.Kind != audit.User:
+		return false
 	}
-	return p.Kind == audit.User && (len(a.roles) == 0 || slices.Contains(a.roles, p.Role))
+	return len(a.roles) == 0 || slices.Contains(a.roles, p.Role)
+}
+
+// refusal tells a principal whom the rule does not admit why.
+func (a access) refusal(p audit.Principal) error {
+	switch {
+	case p.Kind != audit.Service:
+		return fault.New(fault.Forbidden, "your role does not allow this")
+	case a.scope == "" || a.fresh:
+		return fault.New(fault.Forbidden, "this is for people: an API key cannot do it")
+	case !slices.Contains(p.Scopes, a.scope):
+		return fault.New(fault.Forbidden, "the API key has not the scope %s", a.scope).With("scope", a.scope)
+	}
+	return fault.New(fault.Forbidden, "the role of the API key's owner does not allow this")
 }
 
 // admit finds out who is asking and whether they may. It reads nothing of the body.
@@ -118,14 +151,14 @@ func (s *Server) admit(ctx context.Context, x *exchange, r *http.Request) error 
 		}
 		return fault.New(fault.Unauthenticated, "sign in first: this needs an access token")
 	}
-	p, err := s.Accounts.Authenticate(ctx, token, x.principal)
+	p, user, err := s.Accounts.AuthenticateUser(ctx, token, x.principal)
 	if err != nil {
 		return err
 	}
-	x.principal = p
+	x.principal, x.user = p, user
 	denied := audit.Event{Action: "access.denied", Entity: "Route", EntityID: x.route.name}
 	if !a.admits(p) {
-		return s.Log.Refused(ctx, p, denied, fault.New(fault.Forbidden, "your role does not allow this"))
+		return s.Log.Refused(ctx, p, denied, a.refusal(p))
 	}
 	if a.fresh {
 		if err := s.Accounts.Guard(p); err != nil {

@@ -7,12 +7,13 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sealpost/account"
 	"sealpost/audit"
 )
 
 // auditRoutes are for those who check the record (runbook §4 and §6).
 func (s *Server) auditRoutes() {
-	readers, tags := only(audit.Admin, audit.Auditor), []string{"audit"}
+	readers, tags := only(audit.Admin, audit.Auditor).scoped(account.AuditRead), []string{"audit"}
 	route(s, readers, huma.Operation{
 		Method: http.MethodGet, Path: "/api/admin/audit/events", Tags: tags, Summary: "Audit events, the newest first",
 	}, s.auditEvents)

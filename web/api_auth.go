@@ -26,8 +26,8 @@ func (s *Server) authRoutes() {
 	route(s, public, created(op(http.MethodPost, "register-first", "Make the first account, an ADMIN, once ever",
 		"409 once it is made. In production it comes straight from the server's own machine, or with X-Bootstrap-Token. "+
 			"Where MFA is required there is no access token but an enrollmentToken.")), s.registerFirst)
-	route(s, only(audit.Admin), created(op(http.MethodPost, "register", "Make an account",
-		"Needs a fresh sign-in. A weak password is 422 with details.issues, every issue at once.")), s.register)
+	route(s, only(audit.Admin).guarded().orOperator(), created(op(http.MethodPost, "register", "Make an account",
+		"A weak password is 422 with details.issues, every issue at once.")), s.register)
 	route(s, public, op(http.MethodPost, "login", "Sign in",
 		"401 with details.mfaRequired when the password was right and a second factor is missing or wrong; 403 with "+
 			"details.mfaEnrollmentRequired and details.enrollmentToken when one has to be enrolled; 429 after too many failures. "+
@@ -39,7 +39,7 @@ func (s *Server) authRoutes() {
 		"By the cookie, or by refreshToken in the body. The refresh token is replaced; for 10 s a spent one gives the same "+
 			"successor again, after that it ends the whole session."), s.refresh)
 	route(s, signedIn, op(http.MethodPost, "logout", "End this session", ""), s.logout)
-	route(s, signedIn, op(http.MethodPost, "logout-all", "End all own sessions, or, as an ADMIN, other people's",
+	route(s, signedIn.orOperator(), op(http.MethodPost, "logout-all", "End all own sessions, or, as an ADMIN, other people's",
 		"Access tokens end at once. userId and everyone are for an ADMIN with a fresh sign-in."), s.logoutAll)
 	route(s, signedIn, op(http.MethodPost, "reauth", "Confirm that it is you, for what needs a fresh sign-in",
 		"By password, and a second factor where there is one; or by a passkey."), s.reauth)
@@ -102,7 +102,7 @@ type registerFirstInput struct {
 }
 
 type registerFirstOutput struct {
-	SetCookie string `header:"Set-Cookie"`
+	SetCookie []string `header:"Set-Cookie"`
 	Body      struct {
 		User                  account.User `json:"user"`
 		Token                 string       `json:"token,omitempty" doc:"The access token"`
@@ -126,7 +126,7 @@ func (s *Server) registerFirst(ctx context.Context, in *registerFirstInput) (*re
 		out.Body.MFAEnrollmentRequired, out.Body.EnrollmentToken = true, r.EnrollmentToken
 		return out, nil
 	}
-	out.SetCookie = s.refreshCookie(r.SignIn)
+	out.SetCookie = s.signInCookies(r.SignIn)
 	out.Body.Token, out.Body.ExpiresAt = r.SignIn.Token, &r.SignIn.ExpiresAt
 	return out, nil
 }
@@ -138,6 +138,7 @@ type registerInput struct {
 		Name     string `json:"name"`
 		Password string `json:"password" doc:"To be replaced by its user at enrollment"`
 		Role     string `json:"role" doc:"ADMIN, AUTHOR or AUDITOR"`
+		Reason   string `json:"reason,omitempty" doc:"At most 500 characters, for the audit log; by the operator's socket it is needed"`
 	}
 }
 
@@ -159,7 +160,7 @@ func userOut(u account.User, err error) (*userOutput, error) {
 // register handles POST /api/auth/register.
 func (s *Server) register(ctx context.Context, in *registerInput) (*userOutput, error) {
 	return userOut(s.Accounts.Register(ctx, in.Principal,
-		account.NewUser{Email: in.Body.Email, Name: in.Body.Name, Password: in.Body.Password, Role: in.Body.Role}))
+		account.NewUser{Email: in.Body.Email, Name: in.Body.Name, Password: in.Body.Password, Role: in.Body.Role, Reason: in.Body.Reason}))
 }
 
 // signInBody is what everybody gets who has signed in or refreshed.
@@ -170,7 +171,7 @@ type signInBody struct {
 }
 
 type signInOutput struct {
-	SetCookie string `header:"Set-Cookie"`
+	SetCookie []string `header:"Set-Cookie"`
 	Body      signInBody
 }
 
@@ -178,7 +179,7 @@ func (s *Server) signInOut(in account.SignIn, err error) (*signInOutput, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &signInOutput{SetCookie: s.refreshCookie(in), Body: signInBody{Token: in.Token, ExpiresAt: in.ExpiresAt, User: in.User}}, nil
+	return &signInOutput{SetCookie: s.signInCookies(in), Body: signInBody{Token: in.Token, ExpiresAt: in.ExpiresAt, User: in.User}}, nil
 }
 
 type loginInput struct {
@@ -196,6 +197,7 @@ func (s *Server) login(ctx context.Context, in *loginInput) (*signInOutput, erro
 	return s.signInOut(s.Accounts.Login(ctx, in.Principal, account.Credentials{
 		Email: in.Body.Email, Password: in.Body.Password,
 		Factor: account.Factor{MFACode: in.Body.MFACode, BackupCode: in.Body.BackupCode},
+		Device: s.deviceOf(exchangeOf(ctx).request),
 	}))
 }
 
@@ -248,6 +250,7 @@ type logoutAllInput struct {
 	Body *struct {
 		UserID   string `json:"userId,omitempty" maxLength:"64" doc:"Whose sessions, as an ADMIN"`
 		Everyone bool   `json:"everyone,omitempty" doc:"Everyone's, one's own too, as an ADMIN"`
+		Reason   string `json:"reason,omitempty" doc:"At most 500 characters, for the audit log; by the operator's socket it is needed"`
 	}
 }
 
@@ -255,7 +258,7 @@ type logoutAllInput struct {
 func (s *Server) logoutAll(ctx context.Context, in *logoutAllInput) (*signedOutOutput, error) {
 	var whose account.Whose
 	if in.Body != nil {
-		whose = account.Whose{UserID: in.Body.UserID, Everyone: in.Body.Everyone}
+		whose = account.Whose{UserID: in.Body.UserID, Everyone: in.Body.Everyone, Reason: in.Body.Reason}
 	}
 	out := &signedOutOutput{}
 	if whose.UserID == "" {
@@ -270,7 +273,7 @@ type reauthInput struct {
 		Password   string              `json:"password,omitempty"`
 		MFACode    string              `json:"mfaCode,omitempty"`
 		BackupCode string              `json:"backupCode,omitempty"`
-		Passkey    publicKeyCredential `json:"passkey,omitempty" doc:"In place of all these: what a browser gives for /api/auth/passkeys/reauth/start"`
+		Passkey    publicKeyCredential `json:"passkey,omitempty" doc:"Instead of a password: the answer to passkeys/reauth/start"`
 	}
 }
 
@@ -288,9 +291,9 @@ func (s *Server) reauth(ctx context.Context, in *reauthInput) (*reauthOutput, er
 	return out, err
 }
 
-// me handles GET /api/auth/me.
-func (s *Server) me(ctx context.Context, in *struct{ Caller }) (*userOutput, error) {
-	return userOut(s.Accounts.User(ctx, in.Principal.UserID))
+// me handles GET /api/auth/me: who was read to admit the request.
+func (s *Server) me(ctx context.Context, _ *struct{}) (*userOutput, error) {
+	return userOut(exchangeOf(ctx).user, nil)
 }
 
 type sessionsOutput struct {
@@ -335,8 +338,12 @@ func (s *Server) cookie(value string, expires time.Time, maxAge int) string {
 	return (&http.Cookie{ //nolint:gosec // Secure wherever there is TLS: a pilot on http://localhost has none
 		Name: refreshCookieName, Value: value, Path: refreshCookiePath, Expires: expires, MaxAge: maxAge,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: s.Config.Production() || s.Config.PublicURL.Scheme == "https",
+		Secure: s.secureCookies(),
 	}).String()
+}
+
+func (s *Server) secureCookies() bool {
+	return s.Config.Production() || s.Config.PublicURL.Scheme == "https"
 }
 
 // crossOrigin refuses what a page of another site has made a browser send (SPEC §3). SameSite does that

@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sealpost/account"
 	"sealpost/audit"
 	"sealpost/dispatch"
 	"sealpost/fault"
@@ -19,16 +20,16 @@ import (
 // dispatchRoutes are for integrators, who post jobs and look after their own.
 func (s *Server) dispatchRoutes() {
 	tags := []string{"dispatch"}
-	route(s, only(audit.Admin, audit.Author), huma.Operation{
+	route(s, only(audit.Admin, audit.Author).scoped(account.DispatchWrite), huma.Operation{
 		Method: http.MethodPost, Path: "/api/dispatch/jobs", Tags: tags, Summary: "Accept a job",
 		Description: "The job is durable when it is answered. A payload that is a JSON string is sent as that text; " +
 			"any other JSON value is sent as it was written and needs a JSON contentType.",
 		DefaultStatus: http.StatusAccepted, MaxBodyBytes: payloadBytes,
 	}, s.acceptJob)
-	route(s, signedIn, huma.Operation{
+	route(s, signedIn.scoped(account.DispatchRead), huma.Operation{
 		Method: http.MethodGet, Path: "/api/dispatch/jobs", Tags: tags, Summary: "Own jobs, the newest first",
 	}, s.ownJobs)
-	route(s, signedIn, huma.Operation{
+	route(s, signedIn.scoped(account.DispatchRead), huma.Operation{
 		Method: http.MethodGet, Path: "/api/dispatch/jobs/{id}", Tags: tags, Summary: "An own job with its attempts",
 	}, s.ownJob)
 	s.adminJobRoutes()

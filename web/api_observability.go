@@ -7,18 +7,20 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sealpost/account"
 	"sealpost/audit"
 	"sealpost/dispatch"
 )
 
 // observabilityRoutes tell those who operate the pilot how it goes, in numbers.
 func (s *Server) observabilityRoutes() {
-	route(s, only(audit.Admin, audit.Auditor), huma.Operation{
+	route(s, only(audit.Admin, audit.Auditor).scoped(account.PostureRead), huma.Operation{
 		Method: http.MethodGet, Path: "/api/admin/observability/summary", Tags: []string{"observability"},
 		Summary: "What has happened within a window, what is going on now, and which alerts are up",
-		Description: "Counting one kind of event stops at 100,000, and of failures and refusals at 10,000 events: what was " +
-			"cut short is named in atLeast.",
+		Description: "The window begins with a whole minute. What is younger than 15 s is counted event by event, at most 100,000 of a " +
+			"kind, and of failures and refusals 10,000; and of jobs as they are now at most 100,000: what was cut short is named in atLeast.",
 	}, s.summary)
+	s.trendRoute()
 }
 
 type summaryInput struct {
@@ -94,7 +96,8 @@ type Alert struct {
 func (s *Server) summary(ctx context.Context, in *summaryInput) (*summaryOutput, error) {
 	now := time.Now().UTC()
 	out := &Summary{
-		WindowMinutes: in.WindowMinutes, From: now.Add(-time.Duration(in.WindowMinutes) * time.Minute), To: now, AtLeast: []string{},
+		WindowMinutes: in.WindowMinutes, From: now.Add(-time.Duration(in.WindowMinutes) * time.Minute).Truncate(time.Minute),
+		To: now, AtLeast: []string{},
 	}
 	for _, part := range []func(context.Context, *Summary) error{s.sumDispatch, s.sumAuth, s.sumAI, s.sumAlerts} {
 		if err := part(ctx, out); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sealpost/account"
 	"sealpost/audit"
 )
 
@@ -31,7 +32,7 @@ func (s *Server) operationRoutes() {
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: huma.TypeObject}}},
 		}},
 	}, s.openAPI)
-	s.raw(only(audit.Admin).orLoopback(), huma.Operation{
+	s.raw(only(audit.Admin).scoped(account.PostureRead).orLoopback(), huma.Operation{
 		Method: http.MethodGet, Path: "/metrics", Tags: tags, Summary: "Numbers for Prometheus",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "Prometheus' text format",

@@ -6,6 +6,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sealpost/account"
 	"sealpost/audit"
 	"sealpost/runbook"
 )
@@ -14,11 +15,11 @@ import (
 // is an event.
 func (s *Server) postureRoutes() {
 	readers, tags := only(audit.Admin, audit.Auditor).orOperator(), []string{"security"}
-	route(s, readers, huma.Operation{
+	route(s, readers.scoped(account.PostureRead), huma.Operation{
 		Method: http.MethodGet, Path: "/api/admin/security/posture", Tags: tags,
 		Summary: "How each clause of the runbook stands, checked within the last minute",
 	}, s.posture)
-	route(s, readers, huma.Operation{
+	route(s, readers.scoped(account.PostureRun), huma.Operation{
 		Method: http.MethodPost, Path: "/api/admin/security/posture/run", Tags: tags,
 		Summary: "Check the clauses of the runbook again now, all or some",
 	}, s.runPosture)

@@ -106,7 +106,16 @@ func TestOperatorsSocket(t *testing.T) {
 		{"POST", "/api/admin/security/posture/run", "", 200},
 		{"POST", "/api/admin/security/posture/run", "not a token", 200}, // the socket is enough
 		{"GET", "/api/admin/audit/events", "", 401},
-		{"GET", "/api/admin/users", "", 401},
+		{"GET", "/api/admin/users", "", 200},
+		{"PATCH", "/api/admin/users/" + noID, "", 401},
+		{"POST", "/api/admin/users/" + noID + "/mfa/reset", "", 400}, // it is let in, and then asked why
+		{"POST", "/api/admin/users/" + noID + "/password-reset", "", 400},
+		{"POST", "/api/auth/register", "", 400},
+		{"POST", "/api/auth/logout-all", "", 422},
+		{"GET", "/api/admin/api-keys", "", 401},
+		{"POST", "/api/admin/api-keys", "", 401},
+		{"GET", "/api/documents", "", 401},
+		{"POST", "/api/auth/password", "", 401},
 		{"GET", "/metrics", "", 401}, // for loopback, which this is not
 		{"POST", "/test/admin", "", 401},
 		{"GET", "/api/auth/me", s.SignIn(t, "ann", audit.Admin), 200}, // a token is one here, too

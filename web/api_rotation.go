@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sealpost/account"
 	"sealpost/audit"
 	"sealpost/rotation"
 )
@@ -20,7 +21,7 @@ func (s *Server) rotationRoutes() {
 		Method: http.MethodPost, Path: path + "/record", Tags: tags, Summary: "Record a rotation that was done",
 		DefaultStatus: http.StatusCreated,
 	}, s.recordRotation)
-	route(s, readers, huma.Operation{
+	route(s, readers.scoped(account.PostureRead), huma.Operation{
 		Method: http.MethodGet, Path: path + "/status", Tags: tags, Summary: "How old each secret in use is, and what was recorded",
 	}, s.rotationStatus)
 	route(s, admin, huma.Operation{

@@ -8,6 +8,8 @@ import (
 
 	"sealpost/account"
 	"sealpost/audit"
+	"sealpost/fault"
+	"sealpost/store"
 )
 
 // userRoutes are an ADMIN's view of the people (runbook §1).
@@ -15,16 +17,22 @@ func (s *Server) userRoutes() {
 	op := func(method, path, summary, description string) huma.Operation {
 		return huma.Operation{Method: method, Path: "/api/admin/users" + path, Tags: []string{"users"}, Summary: summary, Description: description}
 	}
-	route(s, only(audit.Admin), op(http.MethodGet, "", "All users, the oldest first", ""), s.users)
-	route(s, only(audit.Admin), op(http.MethodPatch, "/{id}", "Change a user's name or role, or disable them",
-		"Needs a fresh sign-in. Disabling ends their sessions at once. The last enabled ADMIN stays one: 409."), s.changeUser)
-	route(s, only(audit.Admin), op(http.MethodPost, "/{id}/mfa/reset", "Take a user's second factor away, for a lost phone",
-		"Needs a fresh sign-in. Their sessions end; they have 72 hours to enroll again."), s.resetMFA)
+	admin := only(audit.Admin)
+	guarded := admin.guarded()
+	route(s, admin.orOperator(), op(http.MethodGet, "", "All users, the oldest first", ""), s.users)
+	route(s, guarded, op(http.MethodPatch, "/{id}", "Change a user's name or role, or disable them",
+		"Disabling ends their sessions at once. The last enabled ADMIN stays one: 409."), s.changeUser)
+	route(s, guarded.orOperator(), op(http.MethodPost, "/{id}/mfa/reset", "Take a user's second factor away, for a lost phone",
+		"Their sessions end; they have 72 hours to enroll again."), s.resetMFA)
+	route(s, guarded.orOperator(), op(http.MethodPost, "/{id}/password-reset", "Take a user's password away, and let them choose another",
+		"Their sessions end. The token is in this answer and never again; it works once, for an hour, at POST /api/auth/password/reset. "+
+			"409 for a disabled user, and for one's own password."), s.resetPassword)
 }
 
 type usersInput struct {
 	Caller
 	Paging
+	Email string `query:"email" maxLength:"254" doc:"Only the user with this address, however it is spelt"`
 }
 
 type usersOutput struct {
@@ -36,7 +44,15 @@ type usersOutput struct {
 
 // users handles GET /api/admin/users.
 func (s *Server) users(ctx context.Context, in *usersInput) (*usersOutput, error) {
-	list, err := s.Accounts.Users(ctx, in.Page)
+	var list store.List[account.User]
+	var err error
+	if in.Email == "" {
+		list, err = s.Accounts.Users(ctx, in.Page)
+	} else if u, e := s.Accounts.UserByEmail(ctx, in.Email); e == nil {
+		list.Items = []account.User{u}
+	} else if !fault.Is(e, fault.NotFound) {
+		err = e
+	}
 	if err != nil {
 		return nil, err
 	}

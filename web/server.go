@@ -20,6 +20,7 @@ import (
 type Deps struct {
 	Config    *config.Config
 	Log       *audit.Log
+	Sealer    *audit.Sealer
 	Accounts  *account.Accounts
 	Dispatch  *dispatch.Dispatcher
 	Documents *document.Documents
@@ -65,8 +66,11 @@ func New(d Deps) *Server {
 	s.authRoutes()
 	s.mfaRoutes()
 	s.passkeyRoutes()
+	s.passwordRoutes()
 	s.userRoutes()
+	s.apiKeyRoutes()
 	s.auditRoutes()
+	s.auditLogRoutes()
 	s.dispatchRoutes()
 	s.documentRoutes()
 	s.assistRoutes()

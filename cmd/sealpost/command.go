@@ -28,6 +28,7 @@ func commands() []command {
 		{"migrate", "", "bring the database's tables to this version, and end", migrateCommand},
 		{"rotate", "NAME --ticket T --rollback-plan P …", "replace a secret in its file, and record it", rotateCommand},
 		{"runbook", "verify [--only ID] [--json] …", "check each clause of the security runbook on this installation", runbookCommand},
+		{"user", "create|reset-mfa|reset-password|revoke-sessions …", "help a user from the server's machine, the only ADMIN too", userCommand},
 		{"listen", "[--secret-file FILE] [--addr HOST:PORT] …", "receive jobs, print them and check their signatures", listenCommand},
 		{"bench", "[--postgres URL] …", "measure this program on this machine, beside its floors", benchCommand},
 		{"version", "", "print this program's version", versionCommand},

@@ -20,12 +20,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the first signal ends the work in order, a second one the process
-	p := program{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
+	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
 	os.Exit(p.main(ctx, os.Args[1:]))
 }
 
 // program is what a command has of the world around it. A context that ends asks it to come to an end.
 type program struct {
+	stdin          io.Reader // nil: there is nothing to read
 	stdout, stderr io.Writer
 	environ        []string
 }

@@ -28,6 +28,7 @@ type server struct {
 
 	store     *store.Store
 	log       *audit.Log
+	sealer    *audit.Sealer
 	rotation  *rotation.Keeper
 	retention *audit.Retention
 	accounts  *account.Accounts
@@ -56,14 +57,15 @@ func wire(ctx context.Context, c *config.Config, logger *slog.Logger) (_ *server
 		logger.Warn("this server has no name that outlives a restart: after a crash its jobs wait 15 s", "error", err)
 	}
 	s.log = audit.New(s.store, logger)
+	if s.sealer, err = newSealer(s.log, c, logger); err != nil {
+		return nil, err
+	}
 	if s.rotation, err = openKeeper(ctx, s.log, c, logger, s); err != nil {
 		return nil, err
 	}
 	set := s.rotation.Keys()
 	s.retention = audit.NewRetention(s.log, audit.RetentionOptions{Days: c.Audit.RetentionDays})
-	s.accounts = account.New(s.log, set, account.Options{
-		Auth: c.Auth, Issuer: c.PublicURL.String(), Production: c.Production(), Bootstrap: c.Secrets.Bootstrap,
-	})
+	s.accounts = account.New(s.log, set, accountOptions(c))
 	s.dispatch = dispatch.New(s.log, set.Data, dispatch.Options{
 		MaxAttempts: c.Dispatch.MaxAttempts, Backoff: c.Dispatch.Backoff, Timeout: c.Dispatch.Timeout,
 		Concurrency: c.Dispatch.Concurrency, EndpointConcurrency: c.Dispatch.EndpointConcurrency,
@@ -74,11 +76,17 @@ func wire(ctx context.Context, c *config.Config, logger *slog.Logger) (_ *server
 	s.documents = document.New(s.log, set, s.dispatch, s.assist)
 	s.alerts = dispatch.NewAlerts(s.log, dispatch.AlertOptions{Alert: c.Dispatch.Alert, PublicURL: c.PublicURL.String(), Logger: logger})
 	s.web = web.New(web.Deps{
-		Config: c, Log: s.log, Accounts: s.accounts, Dispatch: s.dispatch, Documents: s.documents,
+		Config: c, Log: s.log, Sealer: s.sealer, Accounts: s.accounts, Dispatch: s.dispatch, Documents: s.documents,
 		Alerts: s.alerts, Rotation: s.rotation, Retention: s.retention, Runbook: runbook.New(runbook.Options{Config: c, Log: s.log, Rotation: s.rotation}),
 		Version: versionText(), Logger: logger,
 	})
 	return s, nil
+}
+
+func accountOptions(c *config.Config) account.Options {
+	return account.Options{
+		Auth: c.Auth, Issuer: c.PublicURL.String(), Production: c.Production(), Bootstrap: c.Secrets.Bootstrap,
+	}
 }
 
 // openStore opens the database and brings its tables to this version.
@@ -93,15 +101,22 @@ func openStore(ctx context.Context, c *config.Config, logger *slog.Logger) (*sto
 	return st, nil
 }
 
-// close writes what the audit log still counts, and closes the database. It is the end of a server
+// close writes what is still only remembered, and closes the database. It is the end of a server
 // that does not run, or no longer does.
 func (s *server) close() error {
+	var err error
+	if s.accounts != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeFor)
+		defer cancel()
+		err = s.accounts.Close(ctx)
+	}
 	if s.log != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeFor)
 		defer cancel()
 		s.log.Close(ctx)
+		err = errors.Join(err, s.endLog(ctx))
 	}
-	err := s.name.release()
+	err = errors.Join(err, s.name.release())
 	if s.store != nil {
 		if e := s.store.Close(); e != nil {
 			err = errors.Join(err, fmt.Errorf("close the database: %w", e))

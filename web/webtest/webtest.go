@@ -33,6 +33,7 @@ type Server struct {
 	Config *config.Config
 	Store  *store.Store
 	Log    *audit.Log
+	Sealer *audit.Sealer // nothing runs it: SealNow seals
 	Keys   *keys.Set
 
 	Accounts  *account.Accounts
@@ -72,9 +73,10 @@ func Start(t testing.TB, st *store.Store, env ...string) *Server {
 	}
 	logger := slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: level}))
 	s.Log = audit.New(st, logger)
+	s.Sealer = audit.NewSealer(s.Log, audit.SealerOptions{Origin: audit.Origin(c.PublicURL), CheckpointEvery: c.Audit.CheckpointEvery, Logger: logger})
 	s.Rotation, err = rotation.Open(t.Context(), s.Log, rotation.Sources{Secrets: c.Secrets}, rotation.Options{
 		TokenLife: c.Auth.AccessTTL, MaxAgeDays: c.RotationMaxAgeDays, Sealed: append(account.Sealed(), dispatch.Sealed()...),
-		Endpoints: s.endpointSecrets, Logger: logger,
+		Endpoints: s.endpointSecrets, APIKeys: s.apiKeys, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +97,7 @@ func Start(t testing.TB, st *store.Store, env ...string) *Server {
 	s.Alerts = dispatch.NewAlerts(s.Log, dispatch.AlertOptions{Alert: c.Dispatch.Alert, PublicURL: c.PublicURL.String(), Logger: logger})
 	s.Runbook = runbook.New(runbook.Options{Config: c, Log: s.Log, Rotation: s.Rotation})
 	s.Web = web.New(web.Deps{
-		Config: c, Log: s.Log, Accounts: s.Accounts, Dispatch: s.Dispatch, Documents: s.Documents,
+		Config: c, Log: s.Log, Sealer: s.Sealer, Accounts: s.Accounts, Dispatch: s.Dispatch, Documents: s.Documents,
 		Alerts: s.Alerts, Rotation: s.Rotation, Retention: s.Retention, Runbook: s.Runbook, Version: "test", Logger: logger,
 	})
 	dispatching, stop := context.WithCancel(context.Background())
@@ -123,17 +125,28 @@ func Start(t testing.TB, st *store.Store, env ...string) *Server {
 		s.client.CloseIdleConnections()
 		_ = server.Close()
 		served.Wait()
+		_ = s.Accounts.Close(context.Background()) // a test may have closed the database
 		s.Log.Close(context.Background())
 	})
 	return s
 }
 
 // endpointSecrets tells rotation of the dispatcher's.
-func (s *Server) endpointSecrets(ctx context.Context) ([]rotation.EndpointSecret, error) {
+func (s *Server) endpointSecrets(ctx context.Context) ([]rotation.NamedSecret, error) {
 	ages, err := s.Dispatch.SecretAges(ctx)
-	list := make([]rotation.EndpointSecret, len(ages))
+	list := make([]rotation.NamedSecret, len(ages))
 	for i, a := range ages {
-		list[i] = rotation.EndpointSecret{ID: a.EndpointID, Name: a.Name, ChangedAt: a.ChangedAt}
+		list[i] = rotation.NamedSecret{ID: a.EndpointID, Name: a.Name, ChangedAt: a.ChangedAt}
+	}
+	return list, err
+}
+
+// apiKeys tells it of the accounts'.
+func (s *Server) apiKeys(ctx context.Context) ([]rotation.NamedSecret, error) {
+	ages, err := s.Accounts.KeyAges(ctx)
+	list := make([]rotation.NamedSecret, len(ages))
+	for i, a := range ages {
+		list[i] = rotation.NamedSecret{ID: a.ID, Name: a.Name, ChangedAt: a.CreatedAt}
 	}
 	return list, err
 }
