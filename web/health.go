@@ -48,7 +48,7 @@ func (s *Server) checkHealth() Health {
 	if h.at.IsZero() || time.Since(h.at) >= healthEvery {
 		before := h.last
 		h.last = h.round(map[string]func(context.Context) error{
-			"database": s.Log.Store().Ping, "audit": s.Log.Check, "dispatcher": s.Dispatch.Check,
+			"database": s.Log.Store().Ping, "audit": s.Sealer.Check, "dispatcher": s.Dispatch.Check,
 		}, func(name string, err error) {
 			if before.Checks[name].Status != fail { // said when it begins, not every second
 				s.Logger.Error("a health check fails", "check", name, "error", err)

@@ -344,6 +344,7 @@ func (s *overHTTP) close() error {
 type inDatabase struct {
 	store  *store.Store
 	log    *audit.Log
+	sealer *audit.Sealer
 	keeper *rotation.Keeper
 }
 
@@ -353,7 +354,10 @@ func openDatabase(ctx context.Context, c *config.Config, logger *slog.Logger) (_
 		return nil, err
 	}
 	s.log = audit.New(s.store, logger)
-	if s.keeper, err = openKeeper(ctx, s.log, c, logger, &server{}); err != nil {
+	if s.sealer, err = newSealer(s.log, c, logger); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if s.keeper, err = openKeeper(ctx, s.log, c, logger, &server{sealer: s.sealer}); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
@@ -373,5 +377,9 @@ func (s *inDatabase) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeFor)
 	defer cancel()
 	s.log.Close(ctx)
-	return s.store.Close()
+	var err error
+	if s.keeper != nil {
+		err = errors.Join(s.log.End(ctx), s.sealer.Drain(ctx))
+	}
+	return errors.Join(err, s.store.Close())
 }
