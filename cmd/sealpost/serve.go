@@ -102,7 +102,8 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	ended := make(chan error, 2)
-	dispatched, tidied, alerted, kept := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+	dispatched, tidied, alerted := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	kept, sealed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(dispatched)
 		if err := s.dispatch.Run(work); err != nil {
@@ -120,6 +121,10 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 	go func() {
 		defer close(kept)
 		s.rotation.Run(work)
+	}()
+	go func() {
+		defer close(sealed)
+		s.sealer.Run(work)
 	}()
 	endOperator := s.serveOperator(ctx)
 	var failed error
@@ -153,6 +158,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 	<-tidied
 	<-alerted
 	<-kept
+	<-sealed // what is left is sealed when everything has ended: see close
 	return failed
 }
 
