@@ -58,7 +58,8 @@ type Dispatcher struct {
 	doubt    time.Time          // until then leases may be ours unawares: a commit's outcome is not known
 
 	endpoints endpointCache
-	changes   changes // who watches jobs
+	trials    chan struct{} // under way
+	changes   changes       // who watches jobs
 }
 
 // New makes a dispatcher on an audit log's database. data is the ring of DATA_ENCRYPTION_KEY.
@@ -70,6 +71,7 @@ func New(log *audit.Log, data *keys.Ring, o Options) *Dispatcher {
 		log: log, data: data, o: o,
 		jitter:    fullJitter,
 		transport: newTransport(o), wake: make(chan struct{}, 1),
+		trials:   make(chan struct{}, maxTrials),
 		inFlight: map[*delivery]bool{}, load: newLoad(o.Concurrency),
 		endpoints: endpointCache{entries: map[string]cachedSecrets{}, failed: map[string]time.Time{}},
 	}

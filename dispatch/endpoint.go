@@ -218,13 +218,15 @@ func lockEndpoint(ctx context.Context, tx *store.Tx, id string) (Endpoint, error
 func scanOneEndpoint(ctx context.Context, tx *store.Tx, id, lock string) (Endpoint, error) {
 	e, err := scanEndpoint(tx.QueryRow(ctx, `select `+endpointColumns+` from dispatch_endpoint where id = $1 and deleted_at is null`+lock, id).Scan)
 	if store.NoRow(err) {
-		return e, fault.New(fault.NotFound, "there is no endpoint %s", id)
+		return e, noEndpoint(id)
 	}
 	if err != nil {
 		return e, fmt.Errorf("read endpoint %s: %w", id, err)
 	}
 	return e, nil
 }
+
+func noEndpoint(id string) error { return fault.New(fault.NotFound, "there is no endpoint %s", id) }
 
 // Endpoint gives one endpoint. fault.NotFound, for a deleted one too.
 func (d *Dispatcher) Endpoint(ctx context.Context, id string) (e Endpoint, err error) {

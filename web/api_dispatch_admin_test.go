@@ -46,6 +46,7 @@ func TestDispatchRoles(t *testing.T) {
 			{"POST", endpoints, fields{"name": "n", "url": "https://receiver.example"}, 403, 403, 201},
 			{"PATCH", endpoints + "/" + endpoint, fields{"name": "n"}, 403, 403, 200},
 			{"POST", endpoints + "/" + endpoint + "/rotate-secret", fields{"overlapHours": 0}, 403, 403, 200},
+			{"POST", endpoints + "/" + endpoint + "/test", nil, 403, 403, 200},
 			{"POST", endpoints + "/" + endpoint + "/pause", nil, 403, 403, 200},
 			{"POST", endpoints + "/" + endpoint + "/resume", nil, 403, 403, 200},
 			{"DELETE", endpoints + "/" + none, nil, 403, 403, 404},

@@ -36,6 +36,11 @@ func (s *Server) endpointRoutes() {
 		Summary: "Give an endpoint a new signing secret; it is in this answer and never again",
 	}, s.rotateEndpointSecret)
 	route(s, admin, huma.Operation{
+		Method: http.MethodPost, Path: one + "/test", Tags: tags, Summary: "Send an endpoint a signed test, and show its answer",
+		Description: "The payload is {type, timestamp, data{endpointId}} with the type sealpost.test, and its webhook-id begins with test_. " +
+			"It is no job, goes to a paused endpoint too, and waits for the endpoint's timeout, 25 s at most. Four at once, else 429.",
+	}, s.testEndpoint)
+	route(s, admin, huma.Operation{
 		Method: http.MethodPost, Path: one + "/pause", Tags: tags, Summary: "Keep an endpoint's jobs waiting",
 	}, s.pauseEndpoint)
 	route(s, admin, huma.Operation{
@@ -210,6 +215,36 @@ type rotateEndpointSecretInput struct {
 func (s *Server) rotateEndpointSecret(ctx context.Context, in *rotateEndpointSecretInput) (*endpointOutput, error) {
 	e, secret, err := s.Dispatch.RotateSecret(ctx, in.Principal, in.ID, time.Duration(in.Body.OverlapHours)*time.Hour)
 	return endpointOut(in.Principal, e, secret, err)
+}
+
+// EndpointTest is what came of a test.
+type EndpointTest struct {
+	ID         string  `json:"id" doc:"Its webhook-id"`
+	Delivered  bool    `json:"delivered"`
+	StatusCode *int    `json:"statusCode" doc:"Null where there was no answer"`
+	DurationMS int64   `json:"durationMs"`
+	Error      *string `json:"error"`
+	Answer     *string `json:"answer" doc:"The first 4 KiB of what the receiver said: text, never markup"`
+}
+
+type testEndpointOutput struct {
+	Body struct {
+		Test EndpointTest `json:"test"`
+	}
+}
+
+// testEndpoint handles POST /api/admin/dispatch/endpoints/{id}/test.
+func (s *Server) testEndpoint(ctx context.Context, in *endpointInput) (*testEndpointOutput, error) {
+	t, err := s.Dispatch.Try(ctx, in.Principal, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &testEndpointOutput{}
+	out.Body.Test = EndpointTest{
+		ID: t.ID, Delivered: t.Delivered, StatusCode: optional(t.StatusCode), DurationMS: t.Took.Milliseconds(),
+		Error: optional(t.Error), Answer: optional(t.Answer),
+	}
+	return out, nil
 }
 
 type pauseEndpointInput struct {

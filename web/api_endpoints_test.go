@@ -111,6 +111,7 @@ func TestEndpointLife(t *testing.T) {
 			{"PATCH", one, fields{"name": "n"}},
 			{"DELETE", one, nil},
 			{"POST", one + "/rotate-secret", fields{"overlapHours": 0}},
+			{"POST", one + "/test", nil},
 			{"POST", one + "/pause", nil},
 			{"POST", one + "/resume", nil},
 		} {
@@ -244,5 +245,28 @@ func TestEndpointLists(t *testing.T) {
 			t.Errorf("the list is %v, want %v", got, want)
 		}
 		wantProblem(t, s.Do(t, "GET", endpointsPath+"?cursor=MXg", admin, nil), 400, "cursor")
+	})
+}
+
+// A test arrives as a job would, is told from one, and what the receiver says is shown as text.
+func TestEndpointTests(t *testing.T) {
+	each(t, func(t *testing.T, s *webtest.Server) {
+		admin := s.SignIn(t, "eve", audit.Admin)
+		rc := newReceiver(t)
+		id, _ := newEndpoint(t, s, rc.URL)
+		s.Do(t, "POST", endpointsPath+"/"+id+"/pause", admin, nil).Want(t, 200)
+		a := s.Do(t, "POST", endpointsPath+"/"+id+"/test", admin, nil).Want(t, 200)
+		wantNames(t, a.Body, "test")
+		wantNames(t, a.At("test"), "id", "delivered", "statusCode", "durationMs", "error", "answer")
+		if a.At("test.delivered") != true || a.At("test.statusCode") != 204.0 || a.At("test.error") != nil || a.At("test.answer") != nil {
+			t.Errorf("answered %s", a.Text)
+		}
+		got := rc.got(text(t, a, "test.id"))
+		if !strings.Contains(string(got.body), `"type":"sealpost.test"`) || got.header.Get("webhook-signature") == "" {
+			t.Errorf("arrived %s with %v", got.body, got.header)
+		}
+		if list := s.Do(t, "GET", "/api/admin/dispatch/jobs", admin, nil).Want(t, 200); list.At("pageInfo.returned") != 0.0 {
+			t.Errorf("it has become a job: %s", list.Text)
+		}
 	})
 }
