@@ -21,20 +21,28 @@ type Activity struct {
 // liveText runs on the index of sessions by their end.
 const liveText = `select count(*) from (select 1 from session where expires_at > $1 and revoked_at is null limit $2) as s`
 
+// The events that tell of it.
+const (
+	actSignedIn     = "auth.login.succeeded"
+	actSignInFailed = "auth.login.failed"
+	actRefreshed    = "auth.refresh.succeeded"
+	actReused       = "auth.refresh.reused"
+)
+
 // Activity counts. It costs as much for a busy week as for a busy hour: see audit.MaxTally.
 func (a *Accounts) Activity(ctx context.Context, since time.Time) (Activity, error) {
-	events, err := a.log.Tally(ctx, since, "auth.login.succeeded", "auth.refresh.succeeded", "auth.refresh.reused")
+	events, err := a.log.Tally(ctx, since, actSignedIn, actRefreshed, actReused)
 	if err != nil {
 		return Activity{}, err
 	}
-	reasons, failed, err := a.log.TallyBy(ctx, since, "auth.login.failed", "reason")
+	reasons, failed, err := a.log.TallyBy(ctx, since, actSignInFailed, "reason")
 	if err != nil {
 		return Activity{}, err
 	}
 	failed.N -= reasons[reasonNoFactor] + reasons[reasonEnrollment]
 	activity := Activity{
-		SignIns: events["auth.login.succeeded"], FailedSignIns: failed,
-		Refreshes: events["auth.refresh.succeeded"], ReusedTokens: events["auth.refresh.reused"],
+		SignIns: events[actSignedIn], FailedSignIns: failed,
+		Refreshes: events[actRefreshed], ReusedTokens: events[actReused],
 	}
 	err = a.log.Store().Read(ctx, func(tx *store.Tx) error {
 		var n int
@@ -48,4 +56,28 @@ func (a *Accounts) Activity(ctx context.Context, since time.Time) (Activity, err
 		return Activity{}, fmt.Errorf("count sessions: %w", err)
 	}
 	return activity, nil
+}
+
+// Trend is who came in within a span of time, and what was refused.
+type Trend struct {
+	SignIns, FailedSignIns, Refreshes, ReusedTokens int
+	Refused                                         int // everything that was not allowed, on whatever route
+}
+
+// Trend counts in buckets. atLeast tells that of the latest some may have been left out.
+func (a *Accounts) Trend(ctx context.Context, b audit.Buckets) (trend []Trend, atLeast bool, err error) {
+	s, err := a.log.Series(ctx, b, actSignedIn, actSignInFailed, actRefreshed, actReused)
+	if err != nil {
+		return nil, false, err
+	}
+	signIns, failed, refreshes, reused, refused := s.Of(actSignedIn), s.Of(actSignInFailed), s.Of(actRefreshed), s.Of(actReused), s.Refused()
+	noFactor, enrollment := s.By(actSignInFailed, reasonNoFactor), s.By(actSignInFailed, reasonEnrollment)
+	trend = make([]Trend, b.N)
+	for i := range trend {
+		trend[i] = Trend{
+			SignIns: signIns[i], FailedSignIns: failed[i] - noFactor[i] - enrollment[i],
+			Refreshes: refreshes[i], ReusedTokens: reused[i], Refused: refused[i],
+		}
+	}
+	return trend, s.AtLeast, nil
 }

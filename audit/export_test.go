@@ -126,3 +126,13 @@ func (s *Sealer) Later(d time.Duration) {
 
 // Open gives out numbers whose transaction does not end.
 func (l *Log) Open(n uint64) (first uint64) { return l.undone.give(n).first }
+
+// CountUntil counts events as Count does, but for those of the last while.
+func (l *Log) CountUntil(ctx context.Context, behind time.Duration) error {
+	return l.count(ctx, behind)
+}
+
+// The statements of counting.
+const CountText = countText
+
+var SeriesText = seriesText

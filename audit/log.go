@@ -38,6 +38,7 @@ type Log struct {
 	refused refusals
 	known   atomic.Bool // audit_writer has a row of this writer
 	beating sync.Mutex  // one heartbeat at a time
+	details sync.Map    // action → the detail by which its events are counted (count.go)
 	beaten  uint64      // the last number that the last heartbeat has accounted for, or is
 }
 

@@ -105,7 +105,7 @@ func TestTallyStops(t *testing.T) {
 			execute(t, st, `analyze`)
 		}
 		for query, index := range map[string]string{audit.TallyText: "audit_log_action", audit.BodiesText: "audit_log_action", audit.RefusedText: "audit_log_denied"} {
-			args := []any{"rare", audit.FirstID(before), 10}
+			args := []any{"rare", audit.FirstID(before), audit.FirstID(time.Now().Add(time.Minute)), 10}
 			if index == "audit_log_denied" {
 				args = args[1:]
 			}

@@ -188,11 +188,13 @@ func (a *Alerts) raise(ctx context.Context) error {
 		if n == 0 {
 			return nil, audit.ErrNothing
 		}
-		return []audit.Event{alertEvent("dispatch.alert.raised", m.Data.AlertID, map[string]any{
+		return []audit.Event{alertEvent(actAlertRaised, m.Data.AlertID, map[string]any{
 			"count": m.Data.Count, "threshold": a.o.Threshold, "windowMinutes": int(a.o.Window.Minutes()), "byReason": m.Data.ByReason,
 		})}, nil
 	})
 }
+
+const actAlertRaised = "dispatch.alert.raised"
 
 func alertEvent(action, id string, details map[string]any) audit.Event {
 	return audit.Event{Action: action, Entity: "Alert", EntityID: id, Details: details}

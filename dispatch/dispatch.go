@@ -76,6 +76,7 @@ func New(log *audit.Log, data *keys.Ring, o Options) *Dispatcher {
 		endpoints: endpointCache{entries: map[string]cachedSecrets{}, failed: map[string]time.Time{}},
 	}
 	d.accept.d = d
+	log.CountBy(actDied, "reason")
 	d.changes.wake = make(chan struct{}, 1)
 	return d
 }

@@ -9,6 +9,16 @@ import (
 	"sealpost/store"
 )
 
+// The events that tell what becomes of jobs.
+const (
+	actAccepted    = "dispatch.job.accepted"
+	actDispatched  = "dispatch.job.dispatched"
+	actRetried     = "dispatch.attempt.failed"
+	actInterrupted = "dispatch.attempt.interrupted"
+	actReplayed    = "dispatch.job.replayed"
+	actDied        = "dispatch.job.dead_lettered"
+)
+
 // Summary is what has become of jobs since a time, by the audit log, and how they stand now.
 type Summary struct {
 	Accepted    audit.Tally
@@ -35,18 +45,17 @@ const (
 	oldestText   = `select id, created_at from dispatch_job where status = $1 and lease_until is null order by id limit 1`
 )
 
-// Summary counts. It costs as much for a busy week as for a busy hour: see audit.MaxTally.
+// Summary counts. It costs as much for a busy week as for a busy hour: what happened is in the counters
+// but for the last seconds, and how jobs stand is counted up to audit.MaxTally.
 func (d *Dispatcher) Summary(ctx context.Context, since time.Time) (Summary, error) {
 	s := Summary{ByReason: map[Reason]int{}}
-	events, err := d.log.Tally(ctx, since, "dispatch.job.accepted", "dispatch.job.dispatched", "dispatch.attempt.failed",
-		"dispatch.attempt.interrupted", "dispatch.job.replayed")
+	events, err := d.log.Tally(ctx, since, actAccepted, actDispatched, actRetried, actInterrupted, actReplayed)
 	if err != nil {
 		return s, err
 	}
-	s.Accepted, s.Dispatched = events["dispatch.job.accepted"], events["dispatch.job.dispatched"]
-	s.Retried, s.Interrupted = events["dispatch.attempt.failed"], events["dispatch.attempt.interrupted"]
-	s.Replayed = events["dispatch.job.replayed"]
-	reasons, total, err := d.log.TallyBy(ctx, since, "dispatch.job.dead_lettered", "reason")
+	s.Accepted, s.Dispatched = events[actAccepted], events[actDispatched]
+	s.Retried, s.Interrupted, s.Replayed = events[actRetried], events[actInterrupted], events[actReplayed]
+	reasons, total, err := d.log.TallyBy(ctx, since, actDied, "reason")
 	if err != nil {
 		return s, err
 	}

@@ -33,7 +33,7 @@ func TestObservabilitySummary(t *testing.T) {
 			t.Errorf("at the start: %s", a.Text)
 		}
 		from, to := at(t, a, "from"), at(t, a, "to")
-		if to.Sub(from) != time.Hour || time.Since(to) > time.Minute {
+		if window := to.Sub(from); window < time.Hour || window >= time.Hour+time.Minute || !from.Equal(from.Truncate(time.Minute)) || time.Since(to) > time.Minute {
 			t.Errorf("the window is from %v to %v", from, to)
 		}
 		alert := a.Body["alerts"].([]any)[0].(map[string]any)

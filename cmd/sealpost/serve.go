@@ -103,7 +103,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 	defer stopWork()
 	ended := make(chan error, 2)
 	dispatched, tidied, alerted := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	kept, sealed := make(chan struct{}), make(chan struct{})
+	kept, sealed, counted := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(dispatched)
 		if err := s.dispatch.Run(work); err != nil {
@@ -113,6 +113,10 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 	go func() {
 		defer close(tidied)
 		s.tidy(work)
+	}()
+	go func() {
+		defer close(counted)
+		s.log.CountUp(work)
 	}()
 	go func() {
 		defer close(alerted)
@@ -156,6 +160,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, ready func(url strin
 	endOperator()
 	<-dispatched // has a limit of its own
 	<-tidied
+	<-counted
 	<-alerted
 	<-kept
 	<-sealed // what is left is sealed when everything has ended: see close

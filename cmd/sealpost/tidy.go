@@ -16,6 +16,7 @@ func (s *server) tidy(ctx context.Context) {
 		run  func(context.Context) (int64, error)
 	}{
 		{"forget answers to idempotency keys", s.log.ForgetAnswers},
+		{"forget counters of events", s.log.ForgetCounts},
 		{"forget what accounts no longer need", s.accounts.Tidy},
 		{"go on with retention that broke off", s.retention.Resume},
 	}
