@@ -75,17 +75,19 @@ func TestTheLastAdminStays(t *testing.T) {
 			t.Error("the refusal is not recorded")
 		}
 		kim := f.another(admin, "kim@example.com", audit.Admin)
-		for range 5 {
-			// Two demote each other at once.
+		no := false
+		patches := []UserPatch{{Role: &author}, {Disabled: &yes}}
+		for round := range 40 {
+			// Two demote or disable each other at once.
 			ids := []string{admin.User.ID, kim.User.ID}
 			by := []audit.Principal{admin.by, kim.by}
 			wantTally(t, race(2, func(i int) error {
-				_, err := f.ChangeUser(f.ctx(), by[i], ids[1-i], UserPatch{Role: &author})
+				_, err := f.ChangeUser(f.ctx(), by[i], ids[1-i], patches[(i*round+round/2)%2])
 				return err
 			}), 1, fault.Conflict)
 			for i, id := range ids {
-				if must(f.User(f.ctx(), id))(t).Role != audit.Admin {
-					must(f.ChangeUser(f.ctx(), by[1-i], id, UserPatch{Role: &adminRole}))(t)
+				if u := must(f.User(f.ctx(), id))(t); !administers(u) {
+					must(f.ChangeUser(f.ctx(), by[1-i], id, UserPatch{Role: &adminRole, Disabled: &no}))(t)
 				}
 			}
 		}

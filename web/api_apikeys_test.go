@@ -94,12 +94,12 @@ func TestAPIKeyRoutes(t *testing.T) {
 // What a scope opens, for which role of the owner, and nothing else: every route of the server is asked.
 func TestScopes(t *testing.T) {
 	opens := map[string][]string{
-		account.DispatchWrite: {"POST /api/dispatch/jobs"},
+		account.DispatchWrite: {"POST /api/dispatch/jobs", "POST /api/dispatch/jobs/batch"},
 		account.DispatchRead:  {"GET /api/dispatch/jobs", "GET /api/dispatch/jobs/{id}"},
 		account.AuditRead:     {"GET /api/admin/audit/", "GET /audit/log/"}, // all below
 		account.PostureRead: {
 			"GET /api/admin/security/posture", "GET /api/admin/security/secret-rotation/status",
-			"GET /api/admin/observability/summary", "GET /metrics",
+			"GET /api/admin/observability/summary", "GET /api/admin/observability/trends", "GET /metrics",
 		},
 		account.PostureRun: {"POST /api/admin/security/posture/run"},
 	}

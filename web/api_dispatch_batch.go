@@ -6,13 +6,14 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sealpost/account"
 	"sealpost/audit"
 	"sealpost/dispatch"
 )
 
 // batchRoute is for integrators who have many jobs at once.
 func (s *Server) batchRoute() {
-	route(s, only(audit.Admin, audit.Author), huma.Operation{
+	route(s, only(audit.Admin, audit.Author).scoped(account.DispatchWrite), huma.Operation{
 		Method: http.MethodPost, Path: "/api/dispatch/jobs/batch", Tags: []string{"dispatch"}, Summary: "Accept up to 1,000 jobs, all or none",
 		Description: "The body is an array of what POST /api/dispatch/jobs takes, of at most 8 MiB in all. The jobs are durable when they " +
 			"are answered, in the same order. Where one is refused none is there, and details.index says which, counted from 0.",
