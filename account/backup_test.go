@@ -7,7 +7,7 @@ import (
 )
 
 func TestBackupCodesAreReadable(t *testing.T) {
-	form := regexp.MustCompile(`^[0-9a-hjkmnp-tv-z]{5}-[0-9a-hjkmnp-tv-z]{5}-[0-9a-hjkmnp-tv-z]{5}$`)
+	form := regexp.MustCompile(`^[0-9a-hjkmnp-tv-z]{6}(-[0-9a-hjkmnp-tv-z]{6}){3}$`)
 	seen := map[string]bool{}
 	for range 1000 {
 		code := newBackupCode()
@@ -23,17 +23,17 @@ func TestNormalizeBackupCode(t *testing.T) {
 		text, want string
 		ok         bool
 	}{
-		{"abcde-fghjk-mnpqr", "abcdefghjkmnpqr", true},
-		{"ABCDE FGHJK MNPQR", "abcdefghjkmnpqr", true},
-		{"abcdefghjkmnpqr", "abcdefghjkmnpqr", true},
-		{" abcde-fghjk-mnpqr ", "abcdefghjkmnpqr", true},
-		{"iIlLo-O0011-abcde", "111100001" + "1abcde", true},
-		{"abcde-fghjk-mnpq", "", false},
-		{"abcde-fghjk-mnpqrs", "", false},
-		{"abcde-fghjk-mnpqu", "", false},
-		{"abcde_fghjk_mnpqr", "", false},
+		{"abcdef-ghjkmn-pqrstv-wxyz01", "abcdefghjkmnpqrstvwxyz01", true},
+		{"ABCDEF GHJKMN PQRSTV WXYZ01", "abcdefghjkmnpqrstvwxyz01", true},
+		{"abcdefghjkmnpqrstvwxyz01", "abcdefghjkmnpqrstvwxyz01", true},
+		{" abcdef-ghjkmn-pqrstv-wxyz01 ", "abcdefghjkmnpqrstvwxyz01", true},
+		{"iIlLoO-001122-abcdef-ghjkmn", "111100001122abcdefghjkmn", true},
+		{"abcdef-ghjkmn-pqrstv-wxyz0", "", false},
+		{"abcdef-ghjkmn-pqrstv-wxyz012", "", false},
+		{"abcdef-ghjkmn-pqrstv-wxyz0u", "", false},
+		{"abcdef_ghjkmn_pqrstv_wxyz01", "", false},
 		{"", "", false},
-		{strings.Repeat("-", 50) + "abcdefghjkmnpqr", "", false},
+		{strings.Repeat("-", 50) + "abcdefghjkmnpqrstvwxyz01", "", false},
 	} {
 		got, ok := normalizeBackupCode(tt.text)
 		if ok != tt.ok || (ok && got != tt.want) {
@@ -50,7 +50,7 @@ func TestBackupCodeHashIsTheUsers(t *testing.T) {
 }
 
 func FuzzNormalizeBackupCode(f *testing.F) {
-	for _, seed := range []string{"abcde-fghjk-mnpqr", "ABCDE FGHJK MNPQR", "ilo", "\xff", "ſſſſſ-ſſſſſ-ſſſſſ"} {
+	for _, seed := range []string{"abcdef-ghjkmn-pqrstv-wxyz01", "ABCDEF GHJKMN PQRSTV WXYZ01", "ilo", "\xff", "ſſſſſ-ſſſſſ-ſſſſſ"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

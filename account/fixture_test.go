@@ -75,7 +75,7 @@ func newFixture(t *testing.T, st *store.Store, change ...func(*Options)) *fixtur
 	}
 	o.Now = f.clock.now
 	f.Accounts = New(log, set, o)
-	f.hasher = newHasher(quickParams, processors())
+	f.hasher, f.refusalStep = newHasher(quickParams, processors()), 0
 	t.Cleanup(func() { log.Close(context.Background()) })
 	return f
 }

@@ -14,6 +14,7 @@ import (
 type Credentials struct {
 	Email, Password string
 	Factor
+	Device string // the cookie of an earlier sign-in, if any: see device.go
 }
 
 // Why a sign-in failed, for the audit log alone: the answer does not tell the first three apart.
@@ -40,11 +41,49 @@ func wrongCredentials() error {
 // details.mfaEnrollmentRequired and details.enrollmentToken where a factor is required and there is
 // none; fault.TooMany; fault.Unavailable while too many are signing in.
 func (a *Accounts) Login(ctx context.Context, from audit.Principal, c Credentials) (SignIn, error) {
+	begun := time.Now()
+	s, err := a.login(ctx, from, c)
+	if fault.Is(err, fault.Unauthenticated) {
+		pause(ctx, toNext(time.Since(begun), a.refusalStep))
+	}
+	return s, err
+}
+
+// refusalStep is between the moments at which a refused sign-in is answered. The same hash is computed for
+// every address, but what is recorded of it differs: the first failure at an account in a minute is written
+// to the log, while those at unknown addresses share one. That would be a millisecond's difference, once for
+// each address, to whoever listens.
+const refusalStep = 100 * time.Millisecond
+
+// toNext is how long it is from a time that has passed to the next whole multiple of a step.
+func toNext(passed, step time.Duration) time.Duration {
+	if step <= 0 {
+		return 0
+	}
+	return step - passed%step
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (a *Accounts) login(ctx context.Context, from audit.Principal, c Credentials) (SignIn, error) {
 	if err := c.check(); err != nil {
 		return SignIn{}, err
 	}
 	key := foldEmail(c.Email)
-	counters := loginCounters(key, from.IP)
+	counters, device, err := a.signInCounters(ctx, key, from.IP, c.Device)
+	if err != nil {
+		return SignIn{}, err
+	}
 	if err := a.attempt(ctx, a.o.Login, counters); err != nil {
 		if fault.Is(err, fault.TooMany) {
 			err = a.loginFailed(ctx, from, "", reasonThrottled, err)
@@ -58,7 +97,7 @@ func (a *Accounts) Login(ctx context.Context, from audit.Principal, c Credential
 	case err != nil:
 		return SignIn{}, err
 	case p.MFAEnabled && !c.given() && a.pages:
-		return SignIn{}, a.askFactor(ctx, p, counters)
+		return SignIn{}, a.askFactor(ctx, p, device, counters)
 	case p.MFAEnabled && !c.given():
 		err = a.loginFailed(ctx, from, p.ID, reasonNoFactor, mfaRequired(false))
 		return SignIn{}, errors.Join(a.takeBack(ctx, counters), err)

@@ -114,7 +114,7 @@ func (a *Accounts) withFactor(ctx context.Context, by audit.Principal, f Factor,
 	if err := errors.Join(f.check(), a.Guard(by)); err != nil {
 		return err
 	}
-	counters := loginCounters(foldEmail(by.Email), by.IP)
+	counters := confirmCounters(by)
 	if err := a.attempt(ctx, a.o.Login, counters); err != nil {
 		return err
 	}

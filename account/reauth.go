@@ -17,7 +17,7 @@ func (a *Accounts) Reauth(ctx context.Context, by audit.Principal, password stri
 	if err := f.check(); err != nil {
 		return time.Time{}, err
 	}
-	counters := loginCounters(foldEmail(by.Email), by.IP)
+	counters := confirmCounters(by)
 	if err := a.attempt(ctx, a.o.Login, counters); err != nil {
 		return time.Time{}, err
 	}

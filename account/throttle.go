@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"sealpost/audit"
 	"sealpost/config"
 	"sealpost/fault"
 	"sealpost/store"
@@ -62,6 +63,11 @@ func counterOf(kind, subject string, times int) counter {
 func loginCounters(emailKey, ip string) []counter {
 	return counters("login", emailKey, ip)
 }
+
+// confirmCounters count what somebody who is signed in shows to confirm it. They are others than those of
+// signing in, so that a flood of sign-ins does not keep the owner from it, and they are the user's, so that
+// a stolen token has no more guesses than the owner.
+func confirmCounters(by audit.Principal) []counter { return counters("confirm", by.UserID, by.IP) }
 
 // counters are those of a subject, where there is one, and of a network, where it is known.
 func counters(kind, subject, ip string) []counter {

@@ -26,16 +26,17 @@ type ticket struct {
 	UserID   string `json:"u"`
 	Password []byte `json:"p"` // SHA-256 of the stored hash
 	Until    int64  `json:"t"` // microseconds
+	Device   string `json:"d"` // the id of a known device, or ""
 }
 
 const maxTicket = 1024 // bytes of its text; ours have some 250
 
 // askFactor answers a person whose password was right: fault.Unauthenticated with details.mfaRequired
 // and details.ticket.
-func (a *Accounts) askFactor(ctx context.Context, p person, counters []counter) error {
+func (a *Accounts) askFactor(ctx context.Context, p person, device string, counters []counter) error {
 	print := sha256.Sum256([]byte(p.passwordHash))
 	text, err := json.Marshal(ticket{ //nolint:gosec // Password is a hash of a hash, which is encrypted next
-		UserID: p.ID, Password: print[:], Until: a.now().Add(ticketLife).UnixMicro()})
+		UserID: p.ID, Password: print[:], Until: a.now().Add(ticketLife).UnixMicro(), Device: device})
 	if err != nil {
 		return fmt.Errorf("make a sign-in ticket: %w", err)
 	}
@@ -90,7 +91,7 @@ func (a *Accounts) ContinueLogin(ctx context.Context, from audit.Principal, text
 	if err != nil || p.Disabled || !p.MFAEnabled || subtle.ConstantTimeCompare(print[:], t.Password) != 1 {
 		return SignIn{}, a.loginFailed(ctx, from, p.ID, reasonChanged, ticketOver())
 	}
-	counters := loginCounters(p.emailKey, from.IP)
+	counters := countersOf(p.emailKey, from.IP, t.Device)
 	if err := a.attempt(ctx, a.o.Login, counters); err != nil {
 		if fault.Is(err, fault.TooMany) {
 			err = a.loginFailed(ctx, from, p.ID, reasonThrottled, err)

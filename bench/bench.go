@@ -26,6 +26,9 @@ type Options struct {
 	Each     time.Duration // how long each rate is measured
 	Only     []string      // names of measurements; none: all
 	Out      io.Writer
+
+	// Seal has an empty database filled with events, and sealed: the one measurement that is made inside.
+	Seal func(ctx context.Context, databaseURL string, events int) (Sealed, error)
 }
 
 // clients is how many connections post at once, payloadBytes what each job carries (DESIGN §9).
@@ -115,6 +118,13 @@ func runOn(ctx context.Context, o Options, r report, name string, f *floor) (err
 		}
 		r.print(figure{name: "floor: grouped commits of a job's bare rows", value: perSecond(rate), ratio: ratio(rate, now, "F")})
 	}
+	if o.wants("seal") {
+		figures, err := measureSeal(ctx, o, name, dir)
+		if err != nil {
+			return fmt.Errorf("measure sealing: %w", err)
+		}
+		r.print(figures...)
+	}
 	p, err := startProgram(ctx, o, dir, databaseURL)
 	if err != nil {
 		return err
@@ -124,7 +134,7 @@ func runOn(ctx context.Context, o Options, r report, name string, f *floor) (err
 		name string
 		run  func(context.Context, Options, *program, *floor) ([]figure, error)
 	}{
-		{"start", measureStart}, {"accept", measureAccept}, {"drain", measureDrain}, {"latency", measureLatency}, {"isolation", measureIsolation},
+		{"me", measureMe}, {"login", measureLogin}, {"start", measureStart}, {"accept", measureAccept}, {"drain", measureDrain}, {"latency", measureLatency}, {"isolation", measureIsolation},
 	} {
 		if !o.wants(m.name) {
 			continue
@@ -147,7 +157,7 @@ func (o Options) wants(name string) bool {
 
 // Measurements are the names that Options.Only takes.
 func Measurements() []string {
-	return []string{"commit", "start", "accept", "drain", "latency", "isolation"}
+	return []string{"commit", "seal", "me", "login", "start", "accept", "drain", "latency", "isolation"}
 }
 
 func perSecond(rate float64) string { return fmt.Sprintf("%.0f/s", rate) }

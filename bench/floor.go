@@ -23,14 +23,25 @@ func newClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients * 4, MaxConnsPerHost: clients * 4}}
 }
 
-// Sink is the bare server of the floor: it reads a request and answers 204. It serves until its
-// standard input ends, in a process of its own, as the program that it is the floor of.
+// Sink is the bare server of the floor: it reads a POST and answers 204, and answers a GET with what was
+// last PUT to it. It serves until its standard input ends, in a process of its own, as the program that it is
+// the floor of.
 func Sink(ctx context.Context, in io.Reader, out io.Writer) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
+	var answer atomic.Pointer[[]byte]
 	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b := answer.Load(); r.Method == http.MethodGet && b != nil {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write(*b)
+			return
+		}
+		if r.Method == http.MethodPut {
+			b, _ := io.ReadAll(r.Body)
+			answer.Store(&b)
+		}
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(http.StatusNoContent)
 	})}
@@ -107,13 +118,18 @@ func (f *floor) around(ctx context.Context, measure func() error) (float64, erro
 // hammer calls fn from as many goroutines as there are clients, and gives the rate and how long each
 // call took.
 func hammer(ctx context.Context, d time.Duration, fn func(context.Context) error) (rate float64, took []time.Duration, err error) {
+	return hammerBy(ctx, clients, d, fn)
+}
+
+// hammerBy is hammer by so many goroutines.
+func hammerBy(ctx context.Context, by int, d time.Duration, fn func(context.Context) error) (rate float64, took []time.Duration, err error) {
 	warm := time.Now().Add(min(d/5, time.Second))
 	end := warm.Add(d)
 	var n atomic.Int64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	errs := make(chan error, clients)
-	for range clients {
+	errs := make(chan error, by)
+	for range by {
 		wg.Go(func() {
 			var mine []time.Duration
 			for start := time.Now(); start.Before(end); start = time.Now() {

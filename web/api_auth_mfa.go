@@ -65,7 +65,7 @@ type enrollCompleteInput struct {
 }
 
 type enrollCompleteOutput struct {
-	SetCookie string `header:"Set-Cookie"`
+	SetCookie []string `header:"Set-Cookie"`
 	Body      struct {
 		signInBody
 		BackupCodes []string `json:"backupCodes" doc:"Eight, shown this once"`
@@ -78,7 +78,7 @@ func (s *Server) enrollComplete(ctx context.Context, in *enrollCompleteInput) (*
 	if err != nil {
 		return nil, err
 	}
-	out := &enrollCompleteOutput{SetCookie: s.refreshCookie(r)}
+	out := &enrollCompleteOutput{SetCookie: s.signInCookies(r)}
 	out.Body.signInBody = signInBody{Token: r.Token, ExpiresAt: r.ExpiresAt, User: r.User}
 	out.Body.BackupCodes = r.BackupCodes
 	return out, nil

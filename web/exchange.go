@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"sealpost/account"
 	"sealpost/audit"
 	"sealpost/fault"
 	"sealpost/store"
@@ -24,6 +25,7 @@ type exchange struct {
 	request   *http.Request
 	route     *routeInfo
 	principal audit.Principal // Anonymous until admit has found out who it is
+	user      account.User    // of an access token, as it was read to admit it
 	body      []byte          // as it was received
 	direct    bool            // straight from this machine, through no proxy
 	asPage    bool            // a person reads the answer

@@ -86,6 +86,9 @@ func (p *page) begin(in account.SignIn) {
 		p.Logger.Warn("the sign-in before this one could not be ended", "requestId", p.by.RequestID, "error", err)
 	}
 	p.setPageCookie(in.PageCookie)
+	if c := p.deviceCookie(in); c != nil {
+		http.SetCookie(p.w, c)
+	}
 }
 
 // become makes the rest of this request that of whoever holds a cookie which was only just given.

@@ -51,7 +51,7 @@ func (p *page) insecure() bool { return !p.secure(p.r) && !localName(p.r.Host) }
 // login handles POST /login.
 func (p *page) login() error {
 	email := p.field("email")
-	in, err := p.pageAccounts.Login(p.ctx, p.by, account.Credentials{Email: email, Password: p.form.Get("password")})
+	in, err := p.pageAccounts.Login(p.ctx, p.by, account.Credentials{Email: email, Password: p.form.Get("password"), Device: p.deviceOf(p.r)})
 	token, _ := detailOf(err, "enrollmentToken").(string)
 	ticket, _ := detailOf(err, "ticket").(string)
 	switch {
