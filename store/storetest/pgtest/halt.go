@@ -19,18 +19,32 @@ func (c *Cluster) Halt(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	file, err := os.ReadFile(c.file("data/postmaster.pid"))
+	pid, err := c.postmaster()
 	if err != nil {
 		return fmt.Errorf("halt PostgreSQL: %w", err)
-	}
-	first, _, _ := strings.Cut(string(file), "\n")
-	pid, err := strconv.Atoi(first)
-	if err != nil {
-		return fmt.Errorf("halt PostgreSQL: its pid file says %q", first)
 	}
 	if err := syscall.Kill(pid, syscall.SIGINT); err != nil {
 		return fmt.Errorf("halt PostgreSQL: %w", err)
 	}
+	return c.awaitExit(ctx)
+}
+
+// postmaster is the id of the server's first process.
+func (c *Cluster) postmaster() (int, error) {
+	file, err := os.ReadFile(c.file("data/postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(file), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return 0, fmt.Errorf("its pid file says %q", first)
+	}
+	return pid, nil
+}
+
+// awaitExit waits until the server has ended by itself, which leaves its files.
+func (c *Cluster) awaitExit(ctx context.Context) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for { // the guard says when its server has ended, and keeps the files
@@ -42,7 +56,7 @@ func (c *Cluster) Halt(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("halt PostgreSQL: %w", context.Cause(ctx))
+			return fmt.Errorf("PostgreSQL does not end: %w", context.Cause(ctx))
 		case <-tick.C:
 		}
 	}

@@ -74,7 +74,7 @@ type Cluster struct {
 	guard *exec.Cmd
 	leash *os.File // the pipe's end whose closing tells the guard to stop
 
-	halted bool // by Halt: its files are there and it does not run
+	halted bool // by Halt or Kill: its files are there and it does not run
 }
 
 // Start runs a new private cluster with the settings for speed.
@@ -250,7 +250,7 @@ func (c *Cluster) endGuard() error {
 var errPortTaken = errors.New("the port was taken")
 
 // awaitReady polls for what pg_ctl polls for, so that no client is needed: the eighth line of
-// postmaster.pid says "ready". There is no goroutine that waits for the guard instead, since it
+// postmaster.pid says "ready", or "standby". There is no goroutine that waits for the guard instead, since it
 // would live as long as the cluster and show in every leak check.
 func (c *Cluster) awaitReady(ctx context.Context) error {
 	tick := time.NewTicker(pollEvery)
@@ -265,8 +265,10 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 				strings.TrimSpace(string(status)), tail(log, 4096)), err)
 		}
 		pidFile, err := os.ReadFile(c.file("data/postmaster.pid"))
-		if lines := strings.Split(string(pidFile), "\n"); err == nil && len(lines) > 7 && strings.TrimSpace(lines[7]) == "ready" {
-			return nil
+		if lines := strings.Split(string(pidFile), "\n"); err == nil && len(lines) > 7 {
+			if state := strings.TrimSpace(lines[7]); state == "ready" || state == "standby" {
+				return nil
+			}
 		}
 		select {
 		case <-ctx.Done():
