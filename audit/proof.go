@@ -146,17 +146,18 @@ func (l *Log) Prove(ctx context.Context, eventID string) (Proof, error) {
 	}
 	p := Proof{Checkpoint: c.Note}
 	err = l.st.Read(ctx, func(tx *store.Tx) error {
-		var writer string
 		var counter int64
-		err := tx.QueryRow(ctx, `select writer, counter, salt, body from "AuditLog" where id = $1`, eventID).
-			Scan(&writer, &counter, &p.Event.Salt, &p.Event.Body)
+		var r run
+		var first int64
+		// The run of the leaf map that begins at the event's number or last before it.
+		err := tx.QueryRow(ctx, `
+			select e.counter, e.salt, e.body, coalesce(r.counter, 0), coalesce(r.count, 0), coalesce(r.leaf, 0)
+			  from "AuditLog" e left join audit_leaf r on r.writer = e.writer and r.counter =
+			       (select max(m.counter) from audit_leaf m where m.writer = e.writer and m.counter <= e.counter)
+			 where e.id = $1`, eventID).Scan(&counter, &p.Event.Salt, &p.Event.Body, &r.counter, &r.count, &first)
 		if store.NoRow(err) {
 			return fault.New(fault.NotFound, "there is no audit event %s", eventID)
 		}
-		if err != nil {
-			return err
-		}
-		r, first, err := sealedOf(ctx, tx, writer, counter)
 		if err != nil {
 			return err
 		}

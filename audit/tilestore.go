@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -68,12 +69,10 @@ func (r tileReader) SaveTiles([]tlog.Tile, [][]byte) {} // nothing is kept: they
 
 func (r tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	found := map[[2]int64][]byte{}
-	for piece := tiles; len(piece) > 0; {
-		n := store.Piece(len(piece), 64)
-		if err := r.read(piece[:n], found); err != nil {
+	for piece := range slices.Chunk(tiles, maxTilesRead) {
+		if err := r.read(piece, found); err != nil {
 			return nil, fmt.Errorf("read tiles: %w", err)
 		}
-		piece = piece[n:]
 	}
 	data := make([][]byte, len(tiles))
 	for i, t := range tiles {
@@ -86,10 +85,16 @@ func (r tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	return data, nil
 }
 
+// maxTilesRead is how many tiles one statement reads. A proof needs two for each level of tiles.
+const maxTilesRead = 32
+
+// read reads tiles in one statement. The last one is repeated until they are a power of two in number, so
+// that there are few texts, and those stay prepared.
 func (r tileReader) read(tiles []tlog.Tile, found map[[2]int64][]byte) error {
 	var which []string
 	var args []any
-	for i, t := range tiles {
+	for i := 0; i < len(tiles) || i&(i-1) != 0; i++ {
+		t := tiles[min(i, len(tiles)-1)]
 		which = append(which, fmt.Sprintf("level = $%d and n = $%d", 2*i+1, 2*i+2))
 		args = append(args, t.L, t.N)
 	}

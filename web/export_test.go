@@ -190,7 +190,7 @@ func API(s *Server) huma.API { return s.api }
 func Routes(s *Server) []string {
 	var names []string
 	for _, rt := range s.routes {
-		names = append(names, rt.name)
+		names = append(names, strings.ReplaceAll(rt.name, "...}", "}")) // as OpenAPI has it
 	}
 	return names
 }

@@ -53,7 +53,9 @@ func route[I, O any](s *Server, a access, op huma.Operation, handler func(contex
 func (s *Server) raw(a access, op huma.Operation, handler http.HandlerFunc) {
 	s.prepare(a, &op)
 	if !op.Hidden {
-		s.api.OpenAPI().AddOperation(&op)
+		documented := op
+		documented.Path = strings.ReplaceAll(op.Path, "...}", "}") // OpenAPI has no name for "the rest of it"
+		s.api.OpenAPI().AddOperation(&documented)
 	}
 	s.mount(&op, handler)
 }
