@@ -266,8 +266,15 @@ func TestCounterGrew(t *testing.T) {
 		stored, shown uint32
 		want          bool
 	}{
-		{0, 0, true}, {0, 1, true}, {1, 2, true}, {1, 1 << 31, true}, {1<<32 - 2, 1<<32 - 1, true},
-		{1, 1, false}, {2, 1, false}, {1, 0, false}, {1<<32 - 1, 0, false},
+		{0, 0, true},
+		{0, 1, true},
+		{1, 2, true},
+		{1, 1 << 31, true},
+		{1<<32 - 2, 1<<32 - 1, true},
+		{1, 1, false},
+		{2, 1, false},
+		{1, 0, false},
+		{1<<32 - 1, 0, false},
 	} {
 		if got := counterGrew(tt.stored, tt.shown); got != tt.want {
 			t.Errorf("from %d to %d: %t", tt.stored, tt.shown, got)

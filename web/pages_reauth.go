@@ -59,11 +59,14 @@ func (p *page) reauth() (cookie string, err error) {
 
 // passkeyToConfirm is what the form says to a device. nil where the user has none that could be asked.
 func (p *page) passkeyToConfirm() (*passkeyAsk, error) {
-	options, err := p.Accounts.PasskeyReauthStart(p.ctx, p.by)
-	if fault.Is(err, fault.Conflict) || fault.Is(err, fault.Unavailable) && p.Accounts.PasskeysAvailable() != nil {
+	if p.Accounts.PasskeyOrigin() == "" {
 		return nil, nil
 	}
-	if err != nil {
+	options, err := p.Accounts.PasskeyReauthStart(p.ctx, p.by)
+	switch {
+	case fault.Is(err, fault.Conflict): // there is none
+		return nil, nil //nolint:nilerr // and a password confirms
+	case err != nil:
 		return nil, err
 	}
 	ask, err := p.passkeyAsked(options)
