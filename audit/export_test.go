@@ -136,3 +136,6 @@ func (l *Log) CountUntil(ctx context.Context, behind time.Duration) error {
 const CountText = countText
 
 var SeriesText = seriesText
+
+// SealingWrites is the sealer's closed list.
+func SealingWrites() map[string]bool { return sealing }

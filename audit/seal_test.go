@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -356,4 +359,24 @@ func TestSealingRejects(t *testing.T) {
 			t.Errorf("the health says %v", err)
 		}
 	})
+}
+
+// The sealer's list in the code is the one that was decided on.
+func TestSealingIsWhatWasDecided(t *testing.T) {
+	text, err := os.ReadFile("../docs/decisions/0015-sealed-log.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	decided := map[string]bool{}
+	entry := regexp.MustCompile("`((?:insert|update|delete) [a-z_]+)`")
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if cells := strings.Split(line, "|"); len(cells) == 4 {
+			for _, m := range entry.FindAllStringSubmatch(cells[1], -1) {
+				decided[m[1]] = true
+			}
+		}
+	}
+	if !maps.Equal(decided, audit.SealingWrites()) {
+		t.Errorf("decided is %v, the code has %v", decided, audit.SealingWrites())
+	}
 }
