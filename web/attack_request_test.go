@@ -138,6 +138,29 @@ func TestAttackForwardedAndHost(t *testing.T) {
 	})
 }
 
+// Behind a trusted proxy, the network is the one that the proxy names last; what its client wrote before that
+// is not believed. An IPv6 network is a /64.
+func TestAttackBehindATrustedProxy(t *testing.T) {
+	authServers(t, func(t *testing.T, s *webtest.Server) {
+		firstAdmin(t, s)
+		attempt := func(i int, forwarded string) int {
+			return login(t, s, fields{"email": fmt.Sprintf("n%d@example.com", i), "password": "wrong"}, "X-Forwarded-For", forwarded).Status
+		}
+		for i := range 11 {
+			got := attempt(i, fmt.Sprintf("198.51.100.%d, 2001:db8::%d", i, i))
+			if want := map[bool]int{true: 429, false: 401}[i == 10]; got != want {
+				t.Errorf("attempt %d of one /64: %d", i, got)
+			}
+		}
+		if got := attempt(20, "2001:db8::1, 2001:db8:0:1::1"); got != 401 {
+			t.Errorf("from another /64: %d", got)
+		}
+		if got := login(t, s, nil, "X-Forwarded-For", "203.0.113.9").Want(t, 200); got.At("token") == nil {
+			t.Error(got.Text)
+		}
+	}, "TRUSTED_PROXIES=127.0.0.1/32,::1/128", "AUTH_LOGIN_MAX_ATTEMPTS=1")
+}
+
 // Cookies that another site makes a browser send, and cookies that somebody has set before.
 func TestAttackCrossSiteAndPresetCookies(t *testing.T) {
 	authServers(t, func(t *testing.T, s *webtest.Server) {
