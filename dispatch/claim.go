@@ -25,11 +25,13 @@ type target struct {
 	access         *access // nil where the signature is all
 }
 
-// candidate is an endpoint with due work, how many leases it may have over all servers, and how many more.
+// candidate is an endpoint with due work: how many leases it may have over all servers, how many more, and
+// until which due time its jobs may be taken, in microseconds.
 type candidate struct {
 	*target
 	allowed int
 	slots   int
+	until   int64
 }
 
 // claimed is what one claim took.
@@ -103,7 +105,7 @@ func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time
 		c := candidate{target: &target{}}
 		var timeout *int
 		var box [2][]byte
-		if err := scan(&c.id, &c.url, &c.version, &timeout, &box[0], &box[1], store.Time(&c.oldSecretUntil), &c.allowed); err != nil {
+		if err := scan(&c.id, &c.url, &c.version, &timeout, &box[0], &box[1], store.Time(&c.oldSecretUntil), &c.allowed, &c.until); err != nil {
 			return err
 		}
 		c.timeout = d.o.Timeout
@@ -126,19 +128,22 @@ func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time
 }
 
 // candidatesText is the statement that leaves out n endpoints. It has a scalar subquery and not "exists",
-// which PostgreSQL would turn into a join over all jobs.
+// which PostgreSQL would turn into a join over all jobs. Of an endpoint whose breaker is open only what an
+// operator wants at once may be taken; of one whose breaker is half open, one job (breaker.go).
 func candidatesText(n int, lock string) string {
 	others := ""
 	if n > 0 {
 		others = ` and e.id not in (` + store.Placeholders(6, n) + `)`
 	}
+	allowed := `case when b.open_until <= $4 then 1 else coalesce(e.concurrency, cast($1 as bigint)) end`
+	until := fmt.Sprintf(`case when b.open_until > $4 then %d else cast($4 as bigint) end`, atOnce)
 	return `
-		select e.id, e.url, e.version, e.timeout_seconds, e.secrets, e.credentials, e.old_secret_until, coalesce(e.concurrency, cast($1 as bigint))
-		  from dispatch_endpoint e
+		select e.id, e.url, e.version, e.timeout_seconds, e.secrets, e.credentials, e.old_secret_until, ` + allowed + `, ` + until + `
+		  from dispatch_endpoint e left join dispatch_breaker b on b.endpoint_id = e.id
 		 where e.id > $2 and e.id <= $3 and not e.paused and e.deleted_at is null
-		   and (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= $4
+		   and (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= ` + until + `
 		         order by j.due_at limit 1) is not null
-		   and coalesce(e.concurrency, cast($1 as bigint)) > (select count(*) from dispatch_job f
+		   and ` + allowed + ` > (select count(*) from dispatch_job f
 		         where f.endpoint_id = e.id and f.lease_until is not null)` + others + `
 		 order by e.id limit $5` + lock
 }
@@ -184,7 +189,7 @@ func (d *Dispatcher) lease(ctx context.Context, tx *store.Tx, now time.Time, tok
 	args := []any{token, d.log.Writer(), now.UnixMicro(), nil}
 	targets := map[string]*target{}
 	for i, e := range ring {
-		args = append(args, e.id, grants[i])
+		args = append(args, e.id, e.until, grants[i])
 		targets[e.id] = e.target
 		until = later(until, now.Add(e.timeout+leaseMargin))
 	}
@@ -226,8 +231,8 @@ func leaseText(n int, lock string) string {
 		if i > 0 {
 			b.WriteString(" union all ")
 		}
-		fmt.Fprintf(&b, `select id from (select id from dispatch_job where endpoint_id = $%d and due_at <= $3
-			order by due_at, id limit $%d%s) as b%d`, 5+2*i, 6+2*i, lock, i)
+		fmt.Fprintf(&b, `select id from (select id from dispatch_job where endpoint_id = $%d and due_at <= $%d
+			order by due_at, id limit $%d%s) as b%d`, 5+3*i, 6+3*i, 7+3*i, lock, i)
 	}
 	b.WriteString(`)
 		update dispatch_job

@@ -39,7 +39,7 @@ func TestAClaimKeepsToItsGrantWhateverThePlan(t *testing.T) {
 					return nil, err
 				}
 				var c claimed
-				ring := []candidate{{target: &target{id: e.ID}}}
+				ring := []candidate{{target: &target{id: e.ID}, until: now.UnixMicro()}}
 				if err := d.lease(t.Context(), tx, now, store.NewID(), ring, []int{2}, &c); err != nil {
 					return nil, err
 				}

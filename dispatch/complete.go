@@ -58,6 +58,7 @@ func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, 
 	}
 	var events []audit.Event
 	var rows [][]any
+	var heard []*delivery
 	gone := map[string]bool{}
 	for i, dl := range ended {
 		outcome := dl.outcome()
@@ -71,6 +72,7 @@ func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, 
 			if verdicts[i].Pause {
 				gone[dl.target.id] = true
 			}
+			heard = append(heard, dl)
 		case late[i]:
 			outcome = Late
 			events = append(events, audit.Event{
@@ -100,7 +102,8 @@ func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, 
 			events = append(events, pausedEvent(id, true, goneReason))
 		}
 	}
-	return events, nil
+	tripped, err := d.tellBreakers(ctx, tx, now, heard)
+	return append(events, tripped...), err
 }
 
 const goneReason = "the receiver answered 410 Gone"

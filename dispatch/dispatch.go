@@ -40,6 +40,7 @@ type Dispatcher struct {
 	data      *keys.Ring
 	o         Options
 	jitter    func(time.Duration) time.Duration // fullJitter
+	breakers  breakerRules
 	transport *http.Transport
 	accept    acceptQueue
 
@@ -70,6 +71,7 @@ func New(log *audit.Log, data *keys.Ring, o Options) *Dispatcher {
 	d := &Dispatcher{
 		log: log, data: data, o: o,
 		jitter:    fullJitter,
+		breakers:  defaultBreakers,
 		transport: newTransport(o), wake: make(chan struct{}, 1),
 		trials:   make(chan struct{}, maxTrials),
 		inFlight: map[*delivery]bool{}, load: newLoad(o.Concurrency),

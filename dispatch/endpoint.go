@@ -38,6 +38,7 @@ type Endpoint struct {
 	PausedReason   string
 	OldSecretUntil time.Time // during a rotation's overlap: until when the old secret signs, too
 	Credentials    CredentialsShown
+	Breaker        Breaker
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 }
@@ -109,18 +110,24 @@ func validPort(port string) bool {
 }
 
 const endpointColumns = `id, name, url, concurrency, timeout_seconds, max_attempts, paused, paused_reason, old_secret_until,
-	credentials_shown, created_at, updated_at`
+	credentials_shown, created_at, updated_at,
+	(select b.failures from dispatch_breaker b where b.endpoint_id = dispatch_endpoint.id),
+	(select b.failing_since from dispatch_breaker b where b.endpoint_id = dispatch_endpoint.id),
+	(select b.open_until from dispatch_breaker b where b.endpoint_id = dispatch_endpoint.id)`
 
 func scanEndpoint(scan func(...any) error) (Endpoint, error) {
 	var e Endpoint
-	var concurrency, timeout, attempts *int
+	var concurrency, timeout, attempts, failures *int
 	var credentials string
 	err := scan(&e.ID, &e.Name, &e.URL, &concurrency, &timeout, &attempts, &e.Paused, store.String(&e.PausedReason),
-		store.Time(&e.OldSecretUntil), store.String(&credentials), store.Time(&e.CreatedAt), store.Time(&e.UpdatedAt))
+		store.Time(&e.OldSecretUntil), store.String(&credentials), store.Time(&e.CreatedAt), store.Time(&e.UpdatedAt),
+		&failures, store.Time(&e.Breaker.FailingSince), store.Time(&e.Breaker.OpenUntil))
 	if err != nil {
 		return e, err
 	}
-	for _, f := range []struct{ from, to *int }{{concurrency, &e.Concurrency}, {timeout, &e.TimeoutSeconds}, {attempts, &e.MaxAttempts}} {
+	for _, f := range []struct{ from, to *int }{
+		{concurrency, &e.Concurrency}, {timeout, &e.TimeoutSeconds}, {attempts, &e.MaxAttempts}, {failures, &e.Breaker.Failures},
+	} {
 		if f.from != nil {
 			*f.to = *f.from
 		}
@@ -289,6 +296,11 @@ func (d *Dispatcher) ChangeEndpoint(ctx context.Context, by audit.Principal, id 
 			e = old
 			return nil, audit.ErrNothing
 		}
+		if n.URL != old.URL || len(parts) > 0 { // how it failed says nothing of how it will
+			if err := forgetBreaker(ctx, tx, id); err != nil {
+				return nil, err
+			}
+		}
 		if _, err := tx.Exec(ctx, `
 			update dispatch_endpoint
 			   set name = $2, url = $3, concurrency = $4, timeout_seconds = $5, max_attempts = $6, version = version + 1, updated_at = $7
@@ -361,6 +373,11 @@ func (d *Dispatcher) SetPaused(ctx context.Context, by audit.Principal, id strin
 			id, paused, store.Text(reason), now.UnixMicro()); err != nil {
 			return nil, fmt.Errorf("pause or resume endpoint %s: %w", id, err)
 		}
+		if !paused {
+			if err := forgetBreaker(ctx, tx, id); err != nil {
+				return nil, err
+			}
+		}
 		e, err = readEndpoint(ctx, tx, id)
 		return []audit.Event{pausedEvent(id, paused, reason)}, err
 	})
@@ -408,6 +425,9 @@ func (d *Dispatcher) DeleteEndpoint(ctx context.Context, by audit.Principal, id 
 			       credentials = null, credentials_shown = null, credentials_changed_at = null, paused = true, version = version + 1
 			 where id = $1`, id, now.UnixMicro(), originOf(e.URL)); err != nil {
 			return nil, fmt.Errorf("delete endpoint %s: %w", id, err)
+		}
+		if err := forgetBreaker(ctx, tx, id); err != nil {
+			return nil, err
 		}
 		return []audit.Event{{
 			Action: "dispatch.endpoint.deleted", Entity: "DispatchEndpoint", EntityID: id,

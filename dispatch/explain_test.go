@@ -91,6 +91,9 @@ func fillTables(t *testing.T, st *store.Store) bigTables {
 		       case when created_at / 1000000 % 10 = 3 then `+strings.Replace(id("created_at / 1000000"), "7000", "7aaa", 1)+` end,
 		       'text/plain', cast('x' as blob)
 		  from dispatch_job`)
+	write(t, st, `insert into dispatch_breaker (endpoint_id, failures, failing_since, trips, open_until)
+		select id, 10, 0, 1, case when id > '00000000-0000-7000-8000-000000000040' then cast($1 as bigint) end from dispatch_endpoint where id > '00000000-0000-7000-8000-000000000020'`,
+		now.Add(time.Hour).UnixMicro())
 	write(t, st, `insert into node (incarnation, server, started_at, seen_at) values ('node-0', 'a', 0, 0), ('node-1', 'b', 0, 0)`)
 	err := st.Read(t.Context(), func(tx *store.Tx) error {
 		return tx.QueryRow(t.Context(), `select max(id) from dispatch_job`).Scan(&b.last)
@@ -146,7 +149,7 @@ func statements(st *store.Store, b bigTables) []planned {
 	}
 	lease := []any{"token", "node", now, now}
 	for _, e := range ids(32) {
-		lease = append(lease, e, 8)
+		lease = append(lease, e, now, 8)
 	}
 	complete := []any{now}
 	for i := range 64 {

@@ -38,7 +38,7 @@ func TestInvariants(t *testing.T) {
 			rt.Repeat(map[string]func(*rapid.T){
 				"accept": w.accept, "turn": w.turn, "turn again": w.turn, "store without claiming": w.storeOnly,
 				"crash": w.crash, "freeze": w.freeze, "thaw": w.thaw, "tend": w.tend, "missed beats": w.missBeats,
-				"replay": w.replay, "dead-letter": w.deadLetter, "pause": w.pause, "retry": w.retryDue, "": w.hold,
+				"replay": w.replay, "dead-letter": w.deadLetter, "pause": w.pause, "retry": w.retryDue, "half-open": w.halfOpen, "": w.hold,
 			})
 			w.finish(rt)
 		})
@@ -128,7 +128,7 @@ type jobRow struct {
 
 func newWorld(rt *rapid.T, t *testing.T, st *store.Store, rc *scripted) *world {
 	rc.reset()
-	for _, table := range []string{"dispatch_attempt", "dispatch_payload", "dispatch_job", "dispatch_endpoint", "node", `"AuditLog"`, "audit_pending"} {
+	for _, table := range []string{"dispatch_attempt", "dispatch_payload", "dispatch_job", "dispatch_endpoint", "dispatch_breaker", "node", `"AuditLog"`, "audit_pending"} {
 		write(t, st, `delete from `+table)
 	}
 	w := &world{t: t, st: st, rc: rc, paths: map[string]string{}, caps: map[string]int{}, budget: map[string]int{}, touched: map[string]bool{}, before: map[string]jobRow{}}
@@ -164,6 +164,7 @@ func (w *world) start() *Dispatcher {
 	o.Backoff, o.Concurrency = time.Microsecond, 6
 	o.Server = fmt.Sprintf("server-%d", len(w.live))
 	d := newDispatcher(w.t, w.st, o)
+	d.breakers = breakersOfWorld
 	if err := d.register(context.Background()); err != nil {
 		w.t.Fatal(err)
 	}
@@ -200,14 +201,14 @@ func (w *world) turn(rt *rapid.T) {
 
 func (w *world) turnOf(rt *rapid.T, d *Dispatcher, claiming bool) {
 	var deliveries sync.WaitGroup
-	paused := w.pausedEndpoints(rt)
+	paused := w.closedEndpoints(rt, d)
 	asked := w.askedOf(paused)
 	if _, err := d.turn(context.Background(), &deliveries, claiming); err != nil {
 		rt.Fatal(err)
 	}
 	deliveries.Wait()
 	if now := w.askedOf(paused); now != asked {
-		rt.Fatalf("a paused endpoint was sent to: %s, before %s", now, asked)
+		rt.Fatalf("an endpoint that is paused, or whose breaker is open, was sent to: %s, before %s", now, asked)
 	}
 }
 
@@ -221,14 +222,31 @@ func (w *world) askedOf(endpoints []string) string {
 	return fmt.Sprint(s)
 }
 
-func (w *world) pausedEndpoints(rt *rapid.T) (ids []string) {
-	w.query(rt, `select id from dispatch_endpoint where paused order by id`, func(scan func(...any) error) error {
+// breakersOfWorld open soon, and until somebody half opens them.
+var breakersOfWorld = breakerRules{after: 3, wait: time.Hour, most: time.Hour}
+
+// closedEndpoints are those that a server may not send to: paused ones, and those whose breaker is open,
+// but for what an operator wants, and for what the server itself is about to tell of them.
+func (w *world) closedEndpoints(rt *rapid.T, d *Dispatcher) (ids []string) {
+	d.mu.Lock()
+	knows := len(d.ended) > 0
+	d.mu.Unlock()
+	w.query(rt, `
+		select e.id from dispatch_endpoint e left join dispatch_breaker b on b.endpoint_id = e.id
+		 where e.paused or not $1 and b.open_until > 1
+		   and not exists (select 1 from dispatch_job j where j.endpoint_id = e.id and j.due_at = 1)
+		 order by e.id`, func(scan func(...any) error) error {
 		var id string
 		err := scan(&id)
 		ids = append(ids, id)
 		return err
-	})
+	}, knows)
 	return ids
+}
+
+// halfOpen lets the time of open breakers end.
+func (w *world) halfOpen(*rapid.T) {
+	write(w.t, w.st, `update dispatch_breaker set open_until = 1 where open_until is not null`)
 }
 
 func (w *world) storeOnly(rt *rapid.T) { w.turnOf(rt, w.server(rt), false) }
@@ -250,6 +268,7 @@ func (w *world) replaceServer(i int) {
 	gone := w.live[i]
 	w.live = append(w.live[:i:i], w.live[i+1:]...)
 	successor := newDispatcher(w.t, w.st, gone.o)
+	successor.breakers = breakersOfWorld
 	if err := successor.register(context.Background()); err != nil {
 		w.t.Fatal(err)
 	}
@@ -502,6 +521,7 @@ func (w *world) finish(rt *rapid.T) {
 				rt.Fatal(err)
 			}
 		}
+		w.halfOpen(rt)
 		for _, d := range w.live {
 			w.turnOf(rt, d, true)
 		}

@@ -72,6 +72,7 @@ func failMuch(t *testing.T, databaseURL string, jobs, attempts, alone int) {
 	o := fast()
 	o.MaxAttempts, o.Backoff, o.EndpointConcurrency = attempts, time.Microsecond, 32
 	d := New(log, set.Data, o)
+	d.breakers.after = jobs * attempts // it is about failures, all of them
 	defer d.transport.CloseIdleConnections()
 
 	answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -65,9 +65,19 @@ type Endpoint struct {
 	CACertificates    []CertificateShown `json:"caCertificates" doc:"Trusted instead of the system's"`
 	HeaderNames       []string           `json:"headerNames" doc:"Of the further headers"`
 
+	Breaker EndpointBreaker `json:"breaker" doc:"Jobs of an endpoint that keeps failing are parked without costing attempts; one goes as a probe now and then"`
+
 	SigningSecret string    `json:"signingSecret,omitempty" doc:"In the answer that makes or rotates it, and never again"`
 	CreatedAt     time.Time `json:"createdAt"`
 	UpdatedAt     time.Time `json:"updatedAt"`
+}
+
+// EndpointBreaker tells how an endpoint has answered lately.
+type EndpointBreaker struct {
+	State        string     `json:"state" enum:"CLOSED,OPEN,HALF_OPEN"`
+	Failures     int        `json:"failures" doc:"In a row, until it opened"`
+	FailingSince *time.Time `json:"failingSince" doc:"Null: it is well"`
+	OpenUntil    *time.Time `json:"openUntil" doc:"When a probe goes, or may go since"`
 }
 
 // urlFor is a URL as somebody may see it: its query may hold a token.
@@ -85,6 +95,10 @@ func endpointOf(e dispatch.Endpoint, by audit.Principal) Endpoint {
 		OldSecretUntil: optional(e.OldSecretUntil), CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 	}
 	shown.showCredentials(e.Credentials, by)
+	shown.Breaker = EndpointBreaker{
+		State: string(e.Breaker.State(time.Now())), Failures: e.Breaker.Failures,
+		FailingSince: optional(e.Breaker.FailingSince), OpenUntil: optional(e.Breaker.OpenUntil),
+	}
 	return shown
 }
 

@@ -16,7 +16,7 @@ const endpointsPath = "/api/admin/dispatch/endpoints"
 
 var endpointNames = []string{
 	"id", "name", "url", "concurrency", "timeoutSeconds", "maxAttempts", "paused", "pausedReason",
-	"oldSecretUntil", "auth", "clientCertificate", "caCertificates", "headerNames", "createdAt", "updatedAt",
+	"oldSecretUntil", "auth", "clientCertificate", "caCertificates", "headerNames", "breaker", "createdAt", "updatedAt",
 }
 
 func TestEndpointLife(t *testing.T) {
