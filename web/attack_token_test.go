@@ -148,7 +148,7 @@ func respell(token string) string {
 // What ends a token ends it on every server at once, whichever was asked.
 func TestAttackLiveTokenOnAnotherServer(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
-		secrets := []string{"JWT_SECRET=8w0oJmQzYlcrF5hD1xVtqN3bKePuSgTa", "DATA_ENCRYPTION_KEY=Yq3l0mZrW8uVJx5cT1oKpN7bEaHsDgF2iQwRtXyUz4A="}
+		secrets := []string{"PUBLIC_URL=http://localhost:4000", "JWT_SECRET=8w0oJmQzYlcrF5hD1xVtqN3bKePuSgTa", "DATA_ENCRYPTION_KEY=Yq3l0mZrW8uVJx5cT1oKpN7bEaHsDgF2iQwRtXyUz4A="}
 		one, two := webtest.Start(t, st, secrets...), webtest.Start(t, st, secrets...)
 		ada := one.SignIn(t, "ada", audit.Admin)
 		eve := one.SignIn(t, "eve", audit.Admin)
