@@ -60,6 +60,7 @@ func (s *Server) pageRoutes() {
 	s.firstPages()
 	s.jobPages()
 	s.endpointPages()
+	s.userPages()
 	s.runbookPages()
 	s.auditPages()
 	s.secretPages()
@@ -102,6 +103,10 @@ func (s *Server) page(a access, pattern string, handler func(*page) error) {
 		x.becomePage()
 		p := &page{Server: s, x: x, w: x, r: r, ctx: r.Context(), by: x.principal}
 		err := p.enter()
+		if err == nil {
+			p.r = s.beginTrace(x, r)
+			p.ctx = p.r.Context()
+		}
 		if err == nil && a.fresh {
 			var done bool
 			if done, err = p.confirmed(); done {

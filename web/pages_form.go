@@ -42,7 +42,7 @@ var fieldLabels = map[string]string{
 	"name": "Name", "url": "URL", "concurrency": "Concurrency", "timeoutSeconds": "Timeout", "maxAttempts": "Attempts",
 	"overlapHours": "Overlap", "reason": "Reason", "expireAt": "The new end", "limit": "How many", "q": "Id", "email": "E-mail",
 	"from": "From", "to": "To", "ticketId": "Ticket", "secrets": "Secrets", "rotatedAt": "The time", "environments": "Environments",
-	"rollbackPlan": "The rollback plan", "notes": "Notes", "actorId": "Actor", "entityId": "Thing",
+	"rollbackPlan": "The rollback plan", "notes": "Notes", "actorId": "Actor", "role": "Role", "entityId": "Thing",
 }
 
 // Failed tells whether there is anything to correct.

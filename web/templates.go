@@ -137,6 +137,11 @@ var doneText = map[string]string{
 	"checked":      "Every control was checked just now.",
 	"passkey":      "The passkey was added. You can sign in with it from now on.",
 	"nopasskey":    "The passkey was deleted.",
+	"userchanged":  "The user was changed.",
+	"disabled":     "The account is disabled, and its sessions have ended.",
+	"enabled":      "The account is enabled.",
+	"mfareset":     "The second factor is taken away. A sign-in with the password leads to enrollment for 72 hours.",
+	"signedout":    "All sessions of this user have ended.",
 	"out":          "You are signed out.",
 }
 
