@@ -41,6 +41,7 @@ demo: build ## build, and show Sealpost at work; needs nothing but Go (ARGS=--ex
 
 test: test-deps bin/withpostgres ## run all tests on both databases with the race detector; installs what they need
 	bin/withpostgres $(GO) test $(RACE) -shuffle=on -timeout 30m $(if $(ARGS),$(ARGS),$(PACKAGES))
+	$(if $(ARGS),,$(GO) -C interop test ./...)
 
 test-fast: bin/withpostgres ## the same without the race detector and the long tests; installs nothing
 	bin/withpostgres $(GO) test -short -timeout 10m $(if $(ARGS),$(ARGS),$(PACKAGES))
@@ -65,6 +66,7 @@ fuzz: ## run every fuzzer for a while (FUZZTIME=20s each)
 tidy-check: ## fail if go.mod or go.sum are not what `go mod tidy` would write
 	$(GO) mod tidy -diff
 	$(GO) -C tools mod tidy -diff
+	$(GO) -C interop mod tidy -diff
 
 tools: ## build the linter at the version that tools/go.mod pins (two minutes the first time)
 	$(GO) -C tools build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
