@@ -40,9 +40,20 @@ func TestIsCommon(t *testing.T) {
 		password string
 		want     bool
 	}{
-		{"summer2026!!", true}, {"$ummer2026!!", true}, {"p@55w0rd!", true}, {"trustno1!!!!", true}, {"!!2026kettle", true},
-		{"c1ns!d3r", false}, {"123456", true}, {"kettle-moth7", false}, {"kettle7!kettlf", false}, {"72635498!#", false},
-		{"l0v3l@ce-99", true}, {"7#ab%9", false}, {"", false}, {"!!!!", false},
+		{"summer2026!!", true},
+		{"$ummer2026!!", true},
+		{"p@55w0rd!", true},
+		{"trustno1!!!!", true},
+		{"!!2026kettle", true},
+		{"l0v3l@ce-99", true},
+		{"123456", true},
+		{"c1ns!d3r", false},
+		{"kettle-moth7", false},
+		{"kettle7!kettlf", false},
+		{"72635498!#", false},
+		{"7#ab%9", false},
+		{"", false},
+		{"!!!!", false},
 	} {
 		if got := isCommon([]rune(tt.password), own); got != tt.want {
 			t.Errorf("isCommon(%q) = %v", tt.password, got)

@@ -49,8 +49,11 @@ func TestEveryAddressCostsAHash(t *testing.T) {
 // the same moment.
 func TestRefusalsLeaveAtWholeSteps(t *testing.T) {
 	for _, tt := range []struct{ passed, want time.Duration }{
-		{0, 100 * time.Millisecond}, {time.Millisecond, 99 * time.Millisecond}, {99 * time.Millisecond, time.Millisecond},
-		{100 * time.Millisecond, 100 * time.Millisecond}, {730 * time.Millisecond, 70 * time.Millisecond},
+		{0, 100 * time.Millisecond},
+		{time.Millisecond, 99 * time.Millisecond},
+		{99 * time.Millisecond, time.Millisecond},
+		{100 * time.Millisecond, 100 * time.Millisecond},
+		{730 * time.Millisecond, 70 * time.Millisecond},
 	} {
 		if got := toNext(tt.passed, refusalStep); got != tt.want {
 			t.Errorf("toNext(%s) = %s, want %s", tt.passed, got, tt.want)

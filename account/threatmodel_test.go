@@ -17,7 +17,7 @@ func TestThreatModelNamesTestsThatExist(t *testing.T) {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
-		b, err := os.ReadFile(path) //nolint:gosec // our own tests
+		b, err := os.ReadFile(path)
 		for _, m := range function.FindAllStringSubmatch(string(b), -1) {
 			there[m[1]] = true
 		}

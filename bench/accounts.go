@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -212,15 +213,15 @@ func enumerated(ctx context.Context, p *program) ([]figure, error) {
 			kinds[k].took = append(kinds[k].took, time.Since(start))
 		}
 	}
-	var text string
+	var medians []string
 	least, most := time.Duration(1<<62), time.Duration(0)
 	for _, k := range kinds {
 		median := quantile(k.took, 0.5)
 		least, most = min(least, median), max(most, median)
-		text += k.name + " " + millis(median) + "  "
+		medians = append(medians, k.name+" "+millis(median))
 	}
 	return []figure{{
-		name: fmt.Sprintf("refused sign-ins, medians of %d", loginTries), value: text,
+		name: fmt.Sprintf("refused sign-ins, medians of %d", loginTries), value: strings.Join(medians, ", "),
 		ratio: fmt.Sprintf("%.1f %% apart", 100*float64(most-least)/float64(least)), hold: "hold ≤ 10 % apart",
 	}}, nil
 }
