@@ -12,6 +12,8 @@ import (
 var bookkeeping = map[string]bool{
 	// Leases: which server is sending a job just now. The job's state has an event with each change.
 	"update dispatch_job": true,
+	// When an endpoint with a rate may be sent the next job: counted with the leases.
+	"insert dispatch_rate": true, "update dispatch_rate": true,
 	// Heartbeats of servers.
 	"insert node": true, "update node": true, "delete node": true,
 	// First answers that are older than 24 hours. They are kept in the change that they answer.

@@ -32,13 +32,15 @@ type candidate struct {
 	allowed int
 	slots   int
 	until   int64
+	rate    rate
 }
 
 // claimed is what one claim took.
 type claimed struct {
 	jobs   []*delivery
-	cursor string        // the endpoint at which the next claim goes on
-	events []audit.Event // jobs whose time was over instead
+	cursor string          // the endpoint at which the next claim goes on
+	rated  map[string]rate // of the endpoints that have one: as it is behind what was claimed
+	events []audit.Event   // jobs whose time was over instead
 }
 
 // claim takes leases on due jobs, at most free of them, fairly by endpoint: endpoints take turns in
@@ -61,6 +63,9 @@ func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, fre
 	if err := d.countSlots(ctx, tx, ring); err != nil {
 		return c, err
 	}
+	if err := limitRates(ctx, tx, ring, now); err != nil {
+		return c, err
+	}
 	grants := share(ring, free, load)
 	for i, n := range grants {
 		if n > 0 {
@@ -75,7 +80,7 @@ func (d *Dispatcher) claim(ctx context.Context, tx *store.Tx, now time.Time, fre
 		}
 		ring, grants = ring[n:], grants[n:]
 	}
-	return c, nil
+	return c, c.reserve(ctx, tx)
 }
 
 // The ids at the two ends of any range. Ids all have one form, in which every collation that
@@ -94,19 +99,24 @@ const maxFull = 1024
 func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time, after, upTo string, full []string) ([]candidate, error) {
 	var list []candidate
 	var boxes [][2][]byte
-	args := []any{d.o.EndpointConcurrency, after, upTo, now.UnixMicro(), maxEndpoints}
+	args := []any{d.o.EndpointConcurrency, after, upTo, now.UnixMicro(), maxEndpoints, now.Add(reserveFor).UnixMicro()}
 	if len(full) > 0 {
 		for _, id := range full[:min(len(full), maxFull)] {
 			args = append(args, id)
 		}
-		args = store.Padded(args, 5)
+		args = store.Padded(args, 6)
 	}
 	err := tx.Each(ctx, func(scan func(...any) error) error {
 		c := candidate{target: &target{}}
 		var timeout *int
 		var box [2][]byte
-		if err := scan(&c.id, &c.url, &c.version, &timeout, &box[0], &box[1], store.Time(&c.oldSecretUntil), &c.allowed, &c.until); err != nil {
+		var milli *int64
+		err := scan(&c.id, &c.url, &c.version, &timeout, &box[0], &box[1], store.Time(&c.oldSecretUntil), &milli, &c.allowed, &c.until)
+		if err != nil {
 			return err
+		}
+		if milli != nil {
+			c.rate.apart = apart(*milli)
 		}
 		c.timeout = d.o.Timeout
 		if timeout != nil {
@@ -114,7 +124,7 @@ func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time
 		}
 		list, boxes = append(list, c), append(boxes, box)
 		return nil
-	}, candidatesText(len(args)-5, tx.SkipLocked("e")), args...)
+	}, candidatesText(len(args)-6, tx.SkipLocked("e")), args...)
 	if err != nil {
 		return nil, fmt.Errorf("find due endpoints: %w", err)
 	}
@@ -129,22 +139,24 @@ func (d *Dispatcher) candidates(ctx context.Context, tx *store.Tx, now time.Time
 
 // candidatesText is the statement that leaves out n endpoints. It has a scalar subquery and not "exists",
 // which PostgreSQL would turn into a join over all jobs. Of an endpoint whose breaker is open only what an
-// operator wants at once may be taken; of one whose breaker is half open, one job (breaker.go).
+// operator wants at once may be taken; of one whose breaker is half open, one job (breaker.go); and of one
+// with a rate nothing whose time to start is not near (rate.go).
 func candidatesText(n int, lock string) string {
 	others := ""
 	if n > 0 {
-		others = ` and e.id not in (` + store.Placeholders(6, n) + `)`
+		others = ` and e.id not in (` + store.Placeholders(7, n) + `)`
 	}
 	allowed := `case when b.open_until <= $4 then 1 else coalesce(e.concurrency, cast($1 as bigint)) end`
 	until := fmt.Sprintf(`case when b.open_until > $4 then %d else cast($4 as bigint) end`, atOnce)
 	return `
-		select e.id, e.url, e.version, e.timeout_seconds, e.secrets, e.credentials, e.old_secret_until, ` + allowed + `, ` + until + `
-		  from dispatch_endpoint e left join dispatch_breaker b on b.endpoint_id = e.id
+		select e.id, e.url, e.version, e.timeout_seconds, e.secrets, e.credentials, e.old_secret_until, e.rate_milli, ` + allowed + `, ` + until + `
+		  from dispatch_endpoint e left join dispatch_breaker b on b.endpoint_id = e.id left join dispatch_rate r on r.endpoint_id = e.id
 		 where e.id > $2 and e.id <= $3 and not e.paused and e.deleted_at is null
 		   and (select j.due_at from dispatch_job j where j.endpoint_id = e.id and j.due_at <= ` + until + `
 		         order by j.due_at limit 1) is not null
 		   and ` + allowed + ` > (select count(*) from dispatch_job f
-		         where f.endpoint_id = e.id and f.lease_until is not null)` + others + `
+		         where f.endpoint_id = e.id and f.lease_until is not null)
+		   and (e.rate_milli is null or r.next_at is null or r.next_at <= $6)` + others + `
 		 order by e.id limit $5` + lock
 }
 
@@ -187,10 +199,10 @@ func countText(n int) string {
 func (d *Dispatcher) lease(ctx context.Context, tx *store.Tx, now time.Time, token string, ring []candidate, grants []int, c *claimed) error {
 	until := now
 	args := []any{token, d.log.Writer(), now.UnixMicro(), nil}
-	targets := map[string]*target{}
+	targets := map[string]candidate{}
 	for i, e := range ring {
 		args = append(args, e.id, e.until, grants[i])
-		targets[e.id] = e.target
+		targets[e.id] = e
 		until = later(until, now.Add(e.timeout+leaseMargin))
 	}
 	args[3] = until.UnixMicro()
@@ -206,7 +218,8 @@ func (d *Dispatcher) lease(ctx context.Context, tx *store.Tx, now time.Time, tok
 			c.events = append(c.events, deadEvent(dl.jobID, Expired, ""))
 			return nil
 		}
-		dl.target = targets[endpointID]
+		dl.target = targets[endpointID].target
+		dl.after(targets[endpointID].rate, c)
 		dl.left = budget - dl.number
 		dl.tried = max(1, maxAttempts-dl.left)
 		c.jobs = append(c.jobs, dl)

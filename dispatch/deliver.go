@@ -40,6 +40,7 @@ type delivery struct {
 	size     int
 	target   *target
 	leasedAt time.Time
+	wait     time.Duration // from the claim: an endpoint with a rate is sent its jobs apart
 
 	contentType string
 	box         []byte // the encrypted payload, where it has been read already
@@ -70,6 +71,11 @@ func (d *Dispatcher) deliver(ctx context.Context, dl *delivery) {
 		}
 		dl.endedAt = time.Now()
 	}()
+	if !sleepFor(ctx, dl.wait) {
+		dl.ours, dl.again = errCancelled, retryHere
+		return
+	}
+	dl.startedAt = time.Now()
 	contentType, payload, err := d.payloadOf(ctx, dl)
 	if err == nil {
 		var req *http.Request

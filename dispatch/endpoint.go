@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -33,7 +34,8 @@ type Endpoint struct {
 	URL            string
 	Concurrency    int // leases at once, over all servers
 	TimeoutSeconds int
-	MaxAttempts    int // of a job accepted from now on
+	MaxAttempts    int     // of a job accepted from now on
+	RatePerSecond  float64 // jobs sent, over all servers; 0: as many as there are
 	Paused         bool
 	PausedReason   string
 	OldSecretUntil time.Time // during a rotation's overlap: until when the old secret signs, too
@@ -47,6 +49,7 @@ type Endpoint struct {
 type NewEndpoint struct {
 	Name, URL                                string
 	Concurrency, TimeoutSeconds, MaxAttempts int
+	RatePerSecond                            float64
 	Credentials                              Credentials
 }
 
@@ -54,6 +57,7 @@ type NewEndpoint struct {
 type EndpointChange struct {
 	Name, URL                                *string
 	Concurrency, TimeoutSeconds, MaxAttempts *int
+	RatePerSecond                            *float64
 	Credentials                              *CredentialsChange
 }
 
@@ -80,7 +84,7 @@ func (n NewEndpoint) check() error {
 			return fault.New(fault.Invalid, "%s is 1 to %d, or 0 for the deployment's own", limit.name, limit.max)
 		}
 	}
-	return nil
+	return checkRate(n.RatePerSecond)
 }
 
 // checkURL tells whether jobs can be posted to a URL. Whether its address is allowed is asked when it
@@ -109,7 +113,7 @@ func validPort(port string) bool {
 	return port == "" || err == nil && n > 0
 }
 
-const endpointColumns = `id, name, url, concurrency, timeout_seconds, max_attempts, paused, paused_reason, old_secret_until,
+const endpointColumns = `id, name, url, concurrency, timeout_seconds, max_attempts, rate_milli, paused, paused_reason, old_secret_until,
 	credentials_shown, created_at, updated_at,
 	(select b.failures from dispatch_breaker b where b.endpoint_id = dispatch_endpoint.id),
 	(select b.failing_since from dispatch_breaker b where b.endpoint_id = dispatch_endpoint.id),
@@ -118,8 +122,9 @@ const endpointColumns = `id, name, url, concurrency, timeout_seconds, max_attemp
 func scanEndpoint(scan func(...any) error) (Endpoint, error) {
 	var e Endpoint
 	var concurrency, timeout, attempts, failures *int
+	var milli *int64
 	var credentials string
-	err := scan(&e.ID, &e.Name, &e.URL, &concurrency, &timeout, &attempts, &e.Paused, store.String(&e.PausedReason),
+	err := scan(&e.ID, &e.Name, &e.URL, &concurrency, &timeout, &attempts, &milli, &e.Paused, store.String(&e.PausedReason),
 		store.Time(&e.OldSecretUntil), store.String(&credentials), store.Time(&e.CreatedAt), store.Time(&e.UpdatedAt),
 		&failures, store.Time(&e.Breaker.FailingSince), store.Time(&e.Breaker.OpenUntil))
 	if err != nil {
@@ -131,6 +136,9 @@ func scanEndpoint(scan func(...any) error) (Endpoint, error) {
 		if f.from != nil {
 			*f.to = *f.from
 		}
+	}
+	if milli != nil {
+		e.RatePerSecond = float64(*milli) / 1000
 	}
 	if credentials != "" {
 		if err := json.Unmarshal([]byte(credentials), &e.Credentials); err != nil {
@@ -171,9 +179,10 @@ func (d *Dispatcher) CreateEndpoint(ctx context.Context, by audit.Principal, n N
 			return nil, err
 		}
 		_, err = tx.Exec(ctx, `
-			insert into dispatch_endpoint (id, name, url, concurrency, timeout_seconds, max_attempts, paused, secrets, secret_changed_at, version, created_at, updated_at)
-			values ($1, $2, $3, $4, $5, $6, false, $7, $8, 1, $8, $8)`,
-			id, n.Name, n.URL, nullable(n.Concurrency), nullable(n.TimeoutSeconds), nullable(n.MaxAttempts), box, now.UnixMicro())
+			insert into dispatch_endpoint (id, name, url, concurrency, timeout_seconds, max_attempts, rate_milli, paused, secrets, secret_changed_at, version, created_at, updated_at)
+			values ($1, $2, $3, $4, $5, $6, $9, false, $7, $8, 1, $8, $8)`,
+			id, n.Name, n.URL, nullable(n.Concurrency), nullable(n.TimeoutSeconds), nullable(n.MaxAttempts), box, now.UnixMicro(),
+			nullable(milliOf(n.RatePerSecond)))
 		if err != nil {
 			return nil, fmt.Errorf("create an endpoint: %w", err)
 		}
@@ -301,11 +310,18 @@ func (d *Dispatcher) ChangeEndpoint(ctx context.Context, by audit.Principal, id 
 				return nil, err
 			}
 		}
+		if n.RatePerSecond != old.RatePerSecond {
+			if err := forgetRate(ctx, tx, id); err != nil {
+				return nil, err
+			}
+		}
 		if _, err := tx.Exec(ctx, `
 			update dispatch_endpoint
-			   set name = $2, url = $3, concurrency = $4, timeout_seconds = $5, max_attempts = $6, version = version + 1, updated_at = $7
+			   set name = $2, url = $3, concurrency = $4, timeout_seconds = $5, max_attempts = $6, rate_milli = $8,
+			       version = version + 1, updated_at = $7
 			 where id = $1`,
-			id, n.Name, n.URL, nullable(n.Concurrency), nullable(n.TimeoutSeconds), nullable(n.MaxAttempts), now.UnixMicro()); err != nil {
+			id, n.Name, n.URL, nullable(n.Concurrency), nullable(n.TimeoutSeconds), nullable(n.MaxAttempts), now.UnixMicro(),
+			nullable(milliOf(n.RatePerSecond))); err != nil {
 			return nil, fmt.Errorf("change endpoint %s: %w", id, err)
 		}
 		e, err = readEndpoint(ctx, tx, id)
@@ -322,6 +338,7 @@ func (d *Dispatcher) ChangeEndpoint(ctx context.Context, by audit.Principal, id 
 func (c EndpointChange) apply(old Endpoint) (NewEndpoint, map[string]any) {
 	n := NewEndpoint{
 		Name: old.Name, URL: old.URL, Concurrency: old.Concurrency, TimeoutSeconds: old.TimeoutSeconds, MaxAttempts: old.MaxAttempts,
+		RatePerSecond: old.RatePerSecond,
 	}
 	details := map[string]any{}
 	if c.Name != nil && *c.Name != n.Name {
@@ -331,6 +348,10 @@ func (c EndpointChange) apply(old Endpoint) (NewEndpoint, map[string]any) {
 	if c.URL != nil && *c.URL != n.URL {
 		n.URL = *c.URL
 		details["host"] = hostOf(n.URL)
+	}
+	if c.RatePerSecond != nil && milliOf(*c.RatePerSecond) != milliOf(n.RatePerSecond) {
+		n.RatePerSecond = *c.RatePerSecond
+		details["ratePerSecond"] = n.RatePerSecond
 	}
 	for _, f := range []struct {
 		name     string
@@ -426,7 +447,7 @@ func (d *Dispatcher) DeleteEndpoint(ctx context.Context, by audit.Principal, id 
 			 where id = $1`, id, now.UnixMicro(), originOf(e.URL)); err != nil {
 			return nil, fmt.Errorf("delete endpoint %s: %w", id, err)
 		}
-		if err := forgetBreaker(ctx, tx, id); err != nil {
+		if err := errors.Join(forgetBreaker(ctx, tx, id), forgetRate(ctx, tx, id)); err != nil {
 			return nil, err
 		}
 		return []audit.Event{{

@@ -160,12 +160,12 @@ func statements(st *store.Store, b bigTables) []planned {
 		// none may be looked at in vain.
 		{
 			"endpoints with due work", candidatesText(0, lock(" of e")),
-			[]any{16, "", lastID, now, maxEndpoints},
+			[]any{16, "", lastID, now, maxEndpoints, now},
 			[]string{"dispatch_job_due", "dispatch_job_leased"},
 			true,
 		},
 		{
-			"the same, but for some", candidatesText(16, lock(" of e")), append([]any{16, b.endpoints[10], lastID, now, maxEndpoints}, ids(16)...),
+			"the same, but for some", candidatesText(16, lock(" of e")), append([]any{16, b.endpoints[10], lastID, now, maxEndpoints, now}, ids(16)...),
 			[]string{"dispatch_job_due", "dispatch_job_leased"},
 			true,
 		},

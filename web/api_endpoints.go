@@ -56,6 +56,7 @@ type Endpoint struct {
 	Concurrency    *int       `json:"concurrency" doc:"Deliveries at once, over all servers"`
 	TimeoutSeconds *int       `json:"timeoutSeconds"`
 	MaxAttempts    *int       `json:"maxAttempts" doc:"Of jobs accepted from now on"`
+	RatePerSecond  *float64   `json:"ratePerSecond" doc:"Jobs sent, over all servers, evenly; null: as many as there are"`
 	Paused         bool       `json:"paused"`
 	PausedReason   *string    `json:"pausedReason"`
 	OldSecretUntil *time.Time `json:"oldSecretUntil" doc:"During a rotation's overlap: until when the old secret signs, too"`
@@ -91,7 +92,7 @@ func urlFor(by audit.Principal, url string) string {
 func endpointOf(e dispatch.Endpoint, by audit.Principal) Endpoint {
 	shown := Endpoint{
 		ID: e.ID, Name: e.Name, URL: urlFor(by, e.URL), Concurrency: optional(e.Concurrency), TimeoutSeconds: optional(e.TimeoutSeconds),
-		MaxAttempts: optional(e.MaxAttempts), Paused: e.Paused, PausedReason: optional(e.PausedReason),
+		MaxAttempts: optional(e.MaxAttempts), RatePerSecond: optional(e.RatePerSecond), Paused: e.Paused, PausedReason: optional(e.PausedReason),
 		OldSecretUntil: optional(e.OldSecretUntil), CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 	}
 	shown.showCredentials(e.Credentials, by)
@@ -160,11 +161,12 @@ func (s *Server) endpoint(ctx context.Context, in *endpointInput) (*endpointOutp
 type createEndpointInput struct {
 	Caller
 	Body struct {
-		Name           string `json:"name" minLength:"1" maxLength:"200"`
-		URL            string `json:"url" minLength:"1" maxLength:"2048" doc:"Where jobs are posted to"`
-		Concurrency    int    `json:"concurrency,omitempty" minimum:"0" maximum:"1024" doc:"Deliveries at once; 0: DISPATCH_ENDPOINT_CONCURRENCY"`
-		TimeoutSeconds int    `json:"timeoutSeconds,omitempty" minimum:"0" maximum:"300" doc:"0: DISPATCH_TIMEOUT_SECONDS"`
-		MaxAttempts    int    `json:"maxAttempts,omitempty" minimum:"0" maximum:"100" doc:"0: DISPATCH_MAX_ATTEMPTS"`
+		Name           string  `json:"name" minLength:"1" maxLength:"200"`
+		URL            string  `json:"url" minLength:"1" maxLength:"2048" doc:"Where jobs are posted to"`
+		Concurrency    int     `json:"concurrency,omitempty" minimum:"0" maximum:"1024" doc:"Deliveries at once; 0: DISPATCH_ENDPOINT_CONCURRENCY"`
+		TimeoutSeconds int     `json:"timeoutSeconds,omitempty" minimum:"0" maximum:"300" doc:"0: DISPATCH_TIMEOUT_SECONDS"`
+		MaxAttempts    int     `json:"maxAttempts,omitempty" minimum:"0" maximum:"100" doc:"0: DISPATCH_MAX_ATTEMPTS"`
+		RatePerSecond  float64 `json:"ratePerSecond,omitempty" minimum:"0" maximum:"10000" doc:"Jobs sent, over all servers, evenly: 0.001 to 10,000, in thousandths; 0: no limit"`
 
 		Auth              *EndpointAuth      `json:"auth,omitempty"`
 		ClientCertificate *ClientCertificate `json:"clientCertificate,omitempty"`
@@ -177,7 +179,7 @@ type createEndpointInput struct {
 func (s *Server) createEndpoint(ctx context.Context, in *createEndpointInput) (*endpointOutput, error) {
 	e, secret, err := s.Dispatch.CreateEndpoint(ctx, in.Principal, dispatch.NewEndpoint{
 		Name: in.Body.Name, URL: in.Body.URL, Concurrency: in.Body.Concurrency,
-		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts,
+		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts, RatePerSecond: in.Body.RatePerSecond,
 		Credentials: dispatch.Credentials{
 			Auth: authOf(in.Body.Auth), ClientCertificate: certificateOf(in.Body.ClientCertificate),
 			CACertificates: in.Body.CACertificates, Headers: in.Body.Headers,
@@ -190,11 +192,12 @@ type changeEndpointInput struct {
 	Caller
 	ID   string `path:"id" maxLength:"64"`
 	Body struct {
-		Name           *string `json:"name,omitempty" minLength:"1" maxLength:"200"`
-		URL            *string `json:"url,omitempty" minLength:"1" maxLength:"2048"`
-		Concurrency    *int    `json:"concurrency,omitempty" minimum:"0" maximum:"1024"`
-		TimeoutSeconds *int    `json:"timeoutSeconds,omitempty" minimum:"0" maximum:"300"`
-		MaxAttempts    *int    `json:"maxAttempts,omitempty" minimum:"0" maximum:"100"`
+		Name           *string  `json:"name,omitempty" minLength:"1" maxLength:"200"`
+		URL            *string  `json:"url,omitempty" minLength:"1" maxLength:"2048"`
+		Concurrency    *int     `json:"concurrency,omitempty" minimum:"0" maximum:"1024"`
+		TimeoutSeconds *int     `json:"timeoutSeconds,omitempty" minimum:"0" maximum:"300"`
+		MaxAttempts    *int     `json:"maxAttempts,omitempty" minimum:"0" maximum:"100"`
+		RatePerSecond  *float64 `json:"ratePerSecond,omitempty" minimum:"0" maximum:"10000"`
 
 		Auth              Given[EndpointAuth]      `json:"auth,omitzero" required:"false"`
 		ClientCertificate Given[ClientCertificate] `json:"clientCertificate,omitzero" required:"false"`
@@ -207,7 +210,7 @@ type changeEndpointInput struct {
 func (s *Server) changeEndpoint(ctx context.Context, in *changeEndpointInput) (*endpointOutput, error) {
 	e, err := s.Dispatch.ChangeEndpoint(ctx, in.Principal, in.ID, dispatch.EndpointChange{
 		Name: in.Body.Name, URL: in.Body.URL, Concurrency: in.Body.Concurrency,
-		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts, Credentials: in.credentials(),
+		TimeoutSeconds: in.Body.TimeoutSeconds, MaxAttempts: in.Body.MaxAttempts, RatePerSecond: in.Body.RatePerSecond, Credentials: in.credentials(),
 	})
 	return endpointOut(in.Principal, e, "", err)
 }

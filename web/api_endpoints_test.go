@@ -15,7 +15,7 @@ import (
 const endpointsPath = "/api/admin/dispatch/endpoints"
 
 var endpointNames = []string{
-	"id", "name", "url", "concurrency", "timeoutSeconds", "maxAttempts", "paused", "pausedReason",
+	"id", "name", "url", "concurrency", "timeoutSeconds", "maxAttempts", "ratePerSecond", "paused", "pausedReason",
 	"oldSecretUntil", "auth", "clientCertificate", "caCertificates", "headerNames", "breaker", "createdAt", "updatedAt",
 }
 
@@ -51,9 +51,9 @@ func TestEndpointLife(t *testing.T) {
 			}
 		}
 
-		changed := s.Do(t, "PATCH", one, admin, fields{"concurrency": 1024, "timeoutSeconds": 300, "maxAttempts": 0}).Want(t, 200)
+		changed := s.Do(t, "PATCH", one, admin, fields{"concurrency": 1024, "timeoutSeconds": 300, "maxAttempts": 0, "ratePerSecond": 0.25}).Want(t, 200)
 		wantNames(t, changed.At("endpoint"), endpointNames...)
-		for name, want := range (fields{"name": "Archive", "url": "https://receiver.example/hook?token=s3cret", "concurrency": 1024.0, "timeoutSeconds": 300.0, "maxAttempts": nil}) {
+		for name, want := range (fields{"name": "Archive", "url": "https://receiver.example/hook?token=s3cret", "concurrency": 1024.0, "timeoutSeconds": 300.0, "maxAttempts": nil, "ratePerSecond": 0.25}) {
 			if got := changed.At("endpoint." + name); got != want {
 				t.Errorf("changed, %s is %v, want %v", name, got, want)
 			}

@@ -14,6 +14,16 @@ create table dispatch_breaker (
     open_until    bigint           -- null: it is closed; in the past: it is half open
 );
 
+-- How many jobs an endpoint is sent a second, in thousandths; null: as many as there are. next_at is when
+-- the next may start, over all servers.
+alter table dispatch_endpoint add column rate_milli bigint;
+create table dispatch_rate (
+    endpoint_id text   not null primary key,
+    next_at     bigint not null
+);
+
 -- +goose Down
+drop table dispatch_rate;
+alter table dispatch_endpoint drop column rate_milli;
 drop table dispatch_breaker;
 drop index dispatch_job_expire;
