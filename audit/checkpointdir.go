@@ -24,23 +24,23 @@ const (
 
 // outside gives the checkpoint that was copied last, if it is one of this log: that it is there is no
 // condition for sealing, and what a stranger has put there is not believed.
-func (s *Sealer) outside(verifiers []note.Verifier) (Checkpoint, error) {
+func (s *Sealer) outside(verifiers []note.Verifier) Checkpoint {
 	if s.o.CheckpointDir == "" {
-		return Checkpoint{}, nil
+		return Checkpoint{}
 	}
 	path := filepath.Join(s.o.CheckpointDir, copyName)
 	text, err := os.ReadFile(path) //nolint:gosec // the operator says where
 	if errors.Is(err, fs.ErrNotExist) {
-		return Checkpoint{}, nil
+		return Checkpoint{}
 	}
 	if err == nil {
 		var c Checkpoint
 		if c, err = OpenCheckpoint(string(text), verifiers...); err == nil && c.Origin == s.origin {
-			return c, nil
+			return c
 		}
 	}
 	s.o.Logger.Warn("the checkpoint in AUDIT_CHECKPOINT_DIR is none of this log, and is not looked at", "file", path, "error", err)
-	return Checkpoint{}, nil
+	return Checkpoint{}
 }
 
 // copyOut writes the newest checkpoint into the directory.

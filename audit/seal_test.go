@@ -181,7 +181,7 @@ func checkLeafMap(t *testing.T, st *store.Store, l sealedLog) {
 				if err != nil {
 					return err
 				}
-				if e.Writer != writer || e.Counter != uint64(counter+i) { //nolint:gosec // small
+				if e.Writer != writer || e.Counter != uint64(counter+i) {
 					t.Errorf("leaf %d is number %d of %s, the map says %d of %s", leaf+i, e.Counter, e.Writer, counter+i, writer)
 				}
 			}

@@ -50,7 +50,7 @@ func ParseTilePath(path string) (TilePath, error) {
 		if err != nil {
 			return TilePath{}, unknown
 		}
-		t.N = t.N*1000 + int64(n) //nolint:gosec // 16 bits
+		t.N = t.N*1000 + int64(n)
 	}
 	if t.String() != "tile/"+path { // another form of it
 		return TilePath{}, unknown

@@ -33,7 +33,7 @@ func TestFrontier(t *testing.T) {
 			n := rapid.SampledFrom([]int{0, 1, 2, 3, 100, 255, 256, 257, 511, 512, 513, 700}).Draw(t, "leaves")
 			leaves := make([]tlog.Hash, n)
 			for i := range leaves {
-				data := binary.BigEndian.AppendUint64(nil, uint64(size)) //nolint:gosec // small
+				data := binary.BigEndian.AppendUint64(nil, uint64(size))
 				hashes, err := tlog.StoredHashes(size, data, reader)
 				if err != nil {
 					t.Fatal(err)
@@ -91,8 +91,7 @@ func checkProofs(t *rapid.T, size int64, root tlog.Hash, reader tlog.HashReader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hash := LeafHash(binary.BigEndian.AppendUint64(nil, uint64(leaf))) //nolint:gosec // small
-	//nolint:gosec // small
+	hash := LeafHash(binary.BigEndian.AppendUint64(nil, uint64(leaf)))
 	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(leaf), uint64(size), hash[:], bytesOf(p), root[:]); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +104,6 @@ func checkProofs(t *rapid.T, size int64, root tlog.Hash, reader tlog.HashReader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	//nolint:gosec // small
 	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(old), uint64(size), bytesOf(tlog.RecordProof(consistency)), before[:], root[:]); err != nil {
 		t.Fatal(err)
 	}

@@ -219,13 +219,13 @@ func (s *Sealer) cosign(ctx context.Context, c *Checkpoint) (all bool, err error
 // signed is the note with our own signatures alone.
 func (c Checkpoint) signed() string {
 	text, lines, _ := strings.Cut(c.Note, "\n\n")
-	own := ""
+	var own strings.Builder
 	for line := range strings.Lines(lines) {
 		if strings.HasPrefix(line, "— "+c.Origin+" ") {
-			own += line
+			own.WriteString(line)
 		}
 	}
-	return text + "\n\n" + own
+	return text + "\n\n" + own.String()
 }
 
 func (s *Sealer) witnessSizes(ctx context.Context) (map[string]int64, error) {
