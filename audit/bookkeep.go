@@ -50,8 +50,15 @@ var bookkeeping = map[string]bool{
 // Bookkeep writes what is no change in anyone's eyes. fn runs as under Change; a write that is not on
 // the closed list fails.
 func (l *Log) Bookkeep(ctx context.Context, fn func(*store.Tx) error) error {
-	return l.st.Write(ctx, func(tx *store.Tx) error {
+	err := l.st.Write(ctx, func(tx *store.Tx) error {
 		tx.Restrict(bookkeeping)
 		return fn(tx)
 	})
+	switch {
+	case err == nil:
+		l.tellOutage(ctx)
+	case store.Outage(err): // a change would meet the same: the health check says so before one does
+		l.couldNotWrite(err)
+	}
+	return err
 }

@@ -79,6 +79,13 @@ func (l *Log) Remembered() (list []struct {
 // Fail makes the log's last failure as old as it is told.
 func (l *Log) Fail(err error, ago time.Duration) { l.failed.Store(&failure{time.Now().Add(-ago), err}) }
 
+// OutageTold has an outage been told of at a time.
+func (l *Log) OutageTold(at time.Time) {
+	l.outages.mu.Lock()
+	defer l.outages.mu.Unlock()
+	l.outages.told = at
+}
+
 // Query is the statement that finds a page of events.
 func (f Filter) Query(page store.Page) (string, []any) { return f.query(page) }
 

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"testing"
 
 	"sealpost/audit"
@@ -28,9 +29,9 @@ func beats(t *testing.T, log *audit.Log, action string) (list []beat) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := len(events.Items) - 1; i >= 0; i-- {
+	for _, e := range slices.Backward(events.Items) {
 		var b beat
-		text, err := json.Marshal(events.Items[i].Details)
+		text, err := json.Marshal(e.Details)
 		if err == nil {
 			err = json.Unmarshal(text, &b)
 		}
@@ -65,14 +66,14 @@ func TestHeartbeat(t *testing.T) {
 			t.Fatal("it was written")
 		}
 		end()
-		write(t, log, 1)                             // 6
-		write(t, log, 1)                             // 7
-		if err := log.End(t.Context()); err != nil { // 8
+		write(t, log, 1)                             // 6, and 7 that tells of the outage
+		write(t, log, 1)                             // 8
+		if err := log.End(t.Context()); err != nil { // 9
 			t.Fatal(err)
 		}
 		want := []beat{
 			{Counter: 3, Settled: 3, Undone: [][2]uint64{}},
-			{Counter: 7, Settled: 7, Undone: [][2]uint64{{5, 1}}, Final: true},
+			{Counter: 8, Settled: 8, Undone: [][2]uint64{{5, 1}}, Final: true},
 		}
 		if got := beats(t, log, "audit.heartbeat"); !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, want %+v", got, want)

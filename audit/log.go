@@ -35,6 +35,7 @@ type Log struct {
 	key     atomic.Pointer[keys.Ring]
 	failed  atomic.Pointer[failure] // the last change that could not be written; nil: others could since
 	undone  undone
+	outages outages
 	refused refusals
 	known   atomic.Bool // audit_writer has a row of this writer
 	beating sync.Mutex  // one heartbeat at a time
@@ -112,12 +113,13 @@ func (l *Log) change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Ev
 			if l.failed.Load() != nil {
 				l.failed.Store(nil)
 			}
+			l.tellOutage(ctx)
 		}
 		return nil
 	case errors.Is(err, ErrNothing):
 		return nil
 	case cannotAppend || store.Outage(err):
-		l.failed.Store(&failure{time.Now(), err})
+		l.couldNotWrite(err)
 	}
 	return err
 }
@@ -192,8 +194,8 @@ func (l *Log) Check(ctx context.Context) error {
 		return errNoKey()
 	}
 	if f := l.failed.Load(); f != nil && time.Since(f.at) < failureMemory {
-		return fault.Wrap(fault.Unavailable, f.err, "a change could not be written with its audit event at %s, so it did not happen",
-			f.at.UTC().Format(time.RFC3339))
+		return fault.Wrap(fault.Unavailable, f.err, "a change could not be written with its audit event at %s, so it did not happen: %s",
+			f.at.UTC().Format(time.RFC3339), reasonOf(f.err))
 	}
 	return l.st.Read(ctx, func(tx *store.Tx) error {
 		var id string

@@ -272,8 +272,8 @@ func TestRefusalThatCannotBeRecorded(t *testing.T) {
 		}
 		log.Close(t.Context())
 		list := verify(t, st, log, key)
-		if len(list) != 1 || !strings.Contains(list[0].body, `"count":2`) {
-			t.Errorf("%d events tell of the two", len(list))
+		if len(list) != 2 || !strings.Contains(list[0].body+list[1].body, `"count":2`) || !strings.Contains(list[0].body+list[1].body, "audit.outage") {
+			t.Errorf("%d events tell of the two, and of the outage", len(list))
 		}
 	})
 }

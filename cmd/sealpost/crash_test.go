@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -47,6 +48,8 @@ type process struct {
 	env []string
 	cmd *exec.Cmd
 	log bytes.Buffer
+
+	within []string // a command that runs the program, and becomes it
 }
 
 // newProcess makes ready to serve on a database; start starts it.
@@ -81,7 +84,8 @@ func (p *process) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd = exec.CommandContext(context.Background(), path, "serve")
+	args := append(slices.Clone(p.within), path, "serve")
+	p.cmd = exec.CommandContext(context.Background(), args[0], args[1:]...)
 	p.cmd.Env = p.env
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {
