@@ -635,6 +635,27 @@ func TestResetMFATakesPasskeys(t *testing.T) {
 	})
 }
 
+// TestNoPasskeyBehindAReset has somebody's request be under way when their session ends.
+func TestNoPasskeyBehindAReset(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		f := newFixture(t, st)
+		ada := f.admin()
+		kim := f.another(ada, "kim@example.com", audit.Author)
+		answer := passkeytest.New(testOrigin).Create(t, must(f.PasskeyRegisterStart(f.ctx(), kim.by))(t))
+		must(f.ResetMFA(f.ctx(), ada.by, kim.by.UserID, "lost everything"))(t)
+		_, err := f.PasskeyRegisterFinish(f.ctx(), kim.by, "x", answer)
+		if wantFault(t, err, fault.Unauthenticated); f.count("passkey") != 0 {
+			t.Error("there is a passkey all the same")
+		}
+		mine := passkeytest.New(testOrigin).Create(t, must(f.PasskeyRegisterStart(f.ctx(), ada.by))(t))
+		if err := f.LogoutAll(f.ctx(), ada.by, Whose{}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.PasskeyRegisterFinish(f.ctx(), ada.by, "x", mine)
+		wantFault(t, err, fault.Unauthenticated)
+	})
+}
+
 // TestPasskeyAlone is an account that has a passkey and no authenticator app, from before MFA was required.
 // The passkey is enough; the password is good for nothing, not even to enroll another factor beside it.
 func TestPasskeyAlone(t *testing.T) {

@@ -82,20 +82,27 @@ func (a *Accounts) PasskeyRegisterFinish(ctx context.Context, by audit.Principal
 		return Passkey{}, refused(a.party.whyNotAccepted(protocol.CreateCeremony, client, data, data.Flags.HasBackupEligible()))
 	}
 	held.ID, held.Name, held.CreatedAt = store.NewID(), name, a.now()
-	err = a.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) { return a.addPasskey(ctx, tx, held, c) })
+	err = a.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) { return addPasskey(ctx, tx, by.SessionID, held, c) })
 	if errors.Is(err, errSpentChallenge) {
 		return Passkey{}, refused(reasonSpent)
 	}
 	return held.Passkey, err
 }
 
-// addPasskey stores a new passkey. The owner's row is locked, so that ten are ten in a race, too.
-func (a *Accounts) addPasskey(ctx context.Context, tx *store.Tx, k heldPasskey, c challenge) ([]audit.Event, error) {
+// addPasskey stores a new passkey. The owner's row is locked, so that ten are ten in a race, too, and
+// nothing is added behind the back of what has just ended the session: a reset, disabling, logout-all.
+func addPasskey(ctx context.Context, tx *store.Tx, sessionID string, k heldPasskey, c challenge) ([]audit.Event, error) {
 	p, err := lockPerson(ctx, tx, k.userID)
 	if err != nil {
 		return nil, err
 	}
-	if p.Disabled {
+	var row sessionRow
+	err = tx.QueryRow(ctx, `select expires_at, revoked_at from session where id = $1 and user_id = $2`, sessionID, p.ID).
+		Scan(store.Time(&row.expiresAt), store.Time(&row.revokedAt))
+	if err != nil && !store.NoRow(err) {
+		return nil, fmt.Errorf("read session: %w", err)
+	}
+	if !row.live(k.CreatedAt) || p.Disabled {
 		return nil, sessionOver()
 	}
 	fresh, err := spendChallenge(ctx, tx, c)

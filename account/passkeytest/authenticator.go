@@ -48,12 +48,20 @@ type Device struct {
 	ID         []byte // of the credential
 	UserHandle []byte
 	keepID     bool
+	seed       []byte
 	key        crypto.Signer
 }
 
 // New gives a device that has no passkey yet.
 func New(origin string) *Device {
 	return &Device{Origin: origin, Flags: UserPresent | UserVerified, Algorithm: ES256}
+}
+
+// Fixed gives a device whose keys (EdDSA) and ids are always the same, for fuzzing, where several processes
+// have to see one thing.
+func Fixed(origin, seed string) *Device {
+	sum := sha256.Sum256([]byte(seed))
+	return &Device{Origin: origin, Flags: UserPresent | UserVerified, Algorithm: EdDSA, seed: sum[:], keepID: true, ID: sum[:16]}
 }
 
 // Client is a collectedClientData (WebAuthn §5.8.1).
@@ -98,7 +106,11 @@ func (d *Device) Create(t testing.TB, options any, bend ...Bend) json.RawMessage
 	case ES256:
 		d.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case EdDSA:
-		_, d.key, err = ed25519.GenerateKey(rand.Reader)
+		if d.seed == nil {
+			_, d.key, err = ed25519.GenerateKey(rand.Reader)
+		} else {
+			d.key = ed25519.NewKeyFromSeed(d.seed)
+		}
 	case RS256:
 		d.key, err = rsa.GenerateKey(rand.Reader, 2048)
 	default:
