@@ -38,8 +38,6 @@ var bookkeeping = map[string]bool{
 	// Counters of events by the minute, and up to when they count: what they count are events.
 	"insert event_count": true, "update event_count": true, "delete event_count": true,
 	"insert event_count_mark": true, "update event_count_mark": true,
-	// Since when an endpoint has only failed. Each of its attempts is an event.
-	"insert dispatch_failing": true, "update dispatch_failing": true, "delete dispatch_failing": true,
 	// How far an enforcement of retention has come. What it deletes, its intent and its end are events.
 	"update audit_retention_plan": true,
 	// The key of fingerprints: made once, and wrapped anew when the key around it is rotated, which is

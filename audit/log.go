@@ -39,8 +39,9 @@ type Log struct {
 	refused refusals
 	known   atomic.Bool // audit_writer has a row of this writer
 	beating sync.Mutex  // one heartbeat at a time
-	details sync.Map    // action → the detail by which its events are counted (count.go)
-	beaten  uint64      // the last number that the last heartbeat has accounted for, or is
+	told    func([]Event)
+	details sync.Map // action → the detail by which its events are counted (count.go)
+	beaten  uint64   // the last number that the last heartbeat has accounted for, or is
 }
 
 // New makes the log of this process on a database. Use sets its key; without one no event is written.
@@ -50,6 +51,11 @@ func New(st *store.Store, log *slog.Logger) *Log {
 
 // Use gives the log the ring of AUDIT_SIGNING_KEY.
 func (l *Log) Use(ring *keys.Ring) { l.key.Store(ring) }
+
+// Tell has a function called with the events of each change of this process, once it is committed. It must
+// not wait for anything: whoever made the change waits for it. Tell before the first change; only one can
+// be told.
+func (l *Log) Tell(fn func([]Event)) { l.told = fn }
 
 // Store is the database, for reading. Writing to it goes through this package.
 func (l *Log) Store() *store.Store { return l.st }
@@ -83,6 +89,7 @@ func (l *Log) change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Ev
 	var took span         // the numbers that the run under way has given to its events
 	var cannotAppend bool // in the last run
 	committed := false
+	var written []Event
 	defer func() { // also after a panic
 		if !committed {
 			l.undone.add(took)
@@ -98,6 +105,7 @@ func (l *Log) change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Ev
 		if len(events) == 0 {
 			return eventless(tx)
 		}
+		written = events
 		if err := l.append(ctx, tx, by, events, &took); err != nil {
 			cannotAppend = true
 			return fmt.Errorf("write the audit event: %w", err)
@@ -112,6 +120,9 @@ func (l *Log) change(ctx context.Context, by Principal, fn func(*store.Tx) ([]Ev
 			l.known.Store(true)
 			if l.failed.Load() != nil {
 				l.failed.Store(nil)
+			}
+			if l.told != nil {
+				l.told(written)
 			}
 			l.tellOutage(ctx)
 		}

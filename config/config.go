@@ -113,12 +113,16 @@ type Dispatch struct {
 	AllowedNetworks      []netip.Prefix // allowed even where private networks are not
 }
 
-// Alert says when dead letters are reported: at Threshold within Window, then not again for Cooldown.
+// Alert says when people are told: of dead letters at Threshold within Window, of due jobs that are late by
+// Queue. There is no other alert of a kind for Cooldown.
 type Alert struct {
 	Threshold  int
 	Window     time.Duration
 	Cooldown   time.Duration
-	WebhookURL Secret // a secret, because chat services put the right to post into the URL itself
+	Queue      time.Duration // how late due jobs may be
+	WebhookURL Secret        // a secret, because chat services put the right to post into the URL itself
+
+	WebhookSecret Secret // signs what goes there; unset: it goes unsigned
 }
 
 // Production tells whether the production gate holds for this configuration.

@@ -43,6 +43,8 @@ var (
 	apiKey      = secretKind{decode: token(1), kept: never}
 	databaseURL = secretKind{decode: checkDatabaseURL, kept: never}
 	webhookURL  = secretKind{decode: checkWebhookURL, kept: never}
+
+	webhookSecret = secretKind{decode: signingSecret, keying: true, kept: never}
 )
 
 var (
@@ -113,6 +115,21 @@ func checkWebhookURL(text string, production bool) ([]byte, error) {
 		return nil, errors.New("a URL that is not https")
 	}
 	return []byte(text), nil
+}
+
+// signingSecret decodes a secret of Standard Webhooks.
+func signingSecret(text string, _ bool) ([]byte, error) {
+	encoded, ok := strings.CutPrefix(text, "whsec_")
+	key, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	switch {
+	case !ok:
+		return nil, errors.New(bytesOf(text) + " that do not begin with whsec_")
+	case err != nil:
+		return nil, errors.New("whsec_ and " + bytesOf(encoded) + " that are not base64 with its padding")
+	case len(key) < 24 || len(key) > 64:
+		return nil, errors.New("whsec_ and base64 of " + bytesOf(string(key)))
+	}
+	return key, nil
 }
 
 func random32() []byte {

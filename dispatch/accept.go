@@ -67,10 +67,11 @@ type prepared struct {
 	NewJob
 	id               string
 	salt, hash, body []byte
+	trace            traceContext
 }
 
-func (d *Dispatcher) prepare(n NewJob) (prepared, error) {
-	p := prepared{NewJob: n, id: store.NewID(), salt: make([]byte, 16)}
+func (d *Dispatcher) prepare(ctx context.Context, n NewJob) (prepared, error) {
+	p := prepared{NewJob: n, id: store.NewID(), salt: make([]byte, 16), trace: traceOf(ctx)}
 	_, _ = rand.Read(p.salt)
 	h := sha256.New()
 	h.Write(p.salt)
@@ -96,7 +97,7 @@ func (d *Dispatcher) Insert(ctx context.Context, tx *store.Tx, by audit.Principa
 		if err := n.check(now); err != nil {
 			return nil, nil, err
 		}
-		if list[i], err = d.prepare(n); err != nil {
+		if list[i], err = d.prepare(ctx, n); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -195,7 +196,7 @@ func (r *jobRows) add(p prepared, by audit.Principal, maxAttempts int, now time.
 	})
 	r.payloads = append(r.payloads, []any{
 		p.id, p.EndpointID, store.Text(by.UserID), store.Text(p.DocumentID),
-		p.ContentType, p.salt, p.hash, p.body,
+		p.ContentType, p.salt, p.hash, p.body, store.Text(p.trace.parent), store.Text(p.trace.state),
 	})
 	return Job{
 		ID: p.id, EndpointID: p.EndpointID, DocumentID: p.DocumentID, OwnerID: by.UserID, Status: Pending,
@@ -216,5 +217,5 @@ var (
 		"id", "endpoint_id", "status", "attempt_count", "attempt_budget", "max_attempts",
 		"due_at", "expire_at", "payload_size", "created_at", "updated_at",
 	}
-	insertedPayloadColumns = []string{"job_id", "endpoint_id", "owner_id", "document_id", "content_type", "salt", "hash", "body"}
+	insertedPayloadColumns = []string{"job_id", "endpoint_id", "owner_id", "document_id", "content_type", "salt", "hash", "body", "trace_parent", "trace_state"}
 )

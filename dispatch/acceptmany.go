@@ -24,7 +24,7 @@ const (
 // fault.Invalid for a job or an endpoint that will not do, with the job's index from 0; fault.TooLarge
 // beyond the limits; fault.Conflict for a key used otherwise.
 func (d *Dispatcher) AcceptMany(ctx context.Context, by audit.Principal, jobs []NewJob, once audit.Once, render func([]Job) (audit.Answer, error)) (audit.Answer, error) {
-	list, err := d.prepareMany(jobs)
+	list, err := d.prepareMany(ctx, jobs)
 	if err != nil {
 		return audit.Answer{}, err
 	}
@@ -36,7 +36,7 @@ func (d *Dispatcher) AcceptMany(ctx context.Context, by audit.Principal, jobs []
 	return a, err
 }
 
-func (d *Dispatcher) prepareMany(jobs []NewJob) ([]prepared, error) {
+func (d *Dispatcher) prepareMany(ctx context.Context, jobs []NewJob) ([]prepared, error) {
 	if len(jobs) == 0 || len(jobs) > MaxMany {
 		return nil, fault.New(fault.Invalid, "a batch has 1 to %d jobs", MaxMany)
 	}
@@ -56,7 +56,7 @@ func (d *Dispatcher) prepareMany(jobs []NewJob) ([]prepared, error) {
 	}
 	for i, n := range jobs {
 		var err error
-		if list[i], err = d.prepare(n); err != nil {
+		if list[i], err = d.prepare(ctx, n); err != nil {
 			return nil, err
 		}
 	}

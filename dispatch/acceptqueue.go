@@ -52,7 +52,7 @@ func (d *Dispatcher) Accept(ctx context.Context, by audit.Principal, n NewJob, o
 	if err := n.check(time.Now()); err != nil {
 		return audit.Answer{}, err
 	}
-	p, err := d.prepare(n)
+	p, err := d.prepare(ctx, n)
 	if err != nil {
 		return audit.Answer{}, err
 	}

@@ -20,21 +20,30 @@ import (
 func TestAlertIsDue(t *testing.T) {
 	now := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
-	o := config.Alert{Threshold: 5, Cooldown: 30 * time.Minute}
 	before := func(at time.Duration) raised { return raised{id: "a", at: ago(at), newest: ago(at)} }
+	ended := func(at time.Duration) raised { r := before(at); r.over = ago(time.Minute); return r }
+	never := raised{none: true}
+	grew := func(newest time.Time) condition { return condition{newest: newest} }
 	for _, tt := range []struct {
 		name string
-		d    deaths
+		s    alertStand
 		want bool
 	}{
-		{"at the threshold", deaths{now: now, dead: 5, newest: now, last: raised{none: true}}, true},
-		{"one below it", deaths{now: now, dead: 4, newest: now, last: raised{none: true}}, false},
-		{"the cooldown is just over", deaths{now: now, dead: 5, newest: now, last: before(30 * time.Minute)}, true},
-		{"the cooldown is not quite over", deaths{now: now, dead: 5, newest: now, last: before(30*time.Minute - 1)}, false},
-		{"nothing has died since", deaths{now: now, dead: 5, newest: ago(time.Hour), last: before(time.Hour)}, false},
-		{"one has died since", deaths{now: now, dead: 5, newest: ago(time.Hour - 1), last: before(time.Hour)}, true},
+		{"for the first time", alertStand{up: true, condition: grew(now), last: never}, true},
+		{"there is no reason", alertStand{condition: grew(now), last: never}, false},
+		{"the cooldown is just over", alertStand{up: true, condition: grew(now), last: before(30 * time.Minute)}, true},
+		{"the cooldown is not quite over", alertStand{up: true, condition: grew(now), last: before(30*time.Minute - 1)}, false},
+		{"nothing has come since", alertStand{up: true, condition: grew(ago(time.Hour)), last: before(time.Hour)}, false},
+		{"nothing has come since, though it was over", alertStand{up: true, condition: grew(ago(time.Hour)), last: ended(time.Hour)}, false},
+		{"one has come since", alertStand{up: true, condition: grew(ago(time.Hour - 1)), last: before(time.Hour)}, true},
+		{"a lasting matter, for the first time", alertStand{up: true, last: never}, true},
+		{"it lasts", alertStand{up: true, last: before(24 * time.Hour)}, false},
+		{"it was over, and is back", alertStand{up: true, last: ended(30 * time.Minute)}, true},
+		{"it is back before the cooldown is over", alertStand{up: true, last: ended(30*time.Minute - 1)}, false},
+		{"it is over", alertStand{last: ended(24 * time.Hour)}, false},
 	} {
-		if got := tt.d.due(o); got != tt.want {
+		tt.s.now = now
+		if got := tt.s.due(30 * time.Minute); got != tt.want {
 			t.Errorf("%s: %t", tt.name, got)
 		}
 	}
@@ -43,7 +52,7 @@ func TestAlertIsDue(t *testing.T) {
 // alertsOf makes the alerts of a server of its own, with retries that a test need not wait for.
 func alertsOf(t *testing.T, d *Dispatcher, url string, change ...func(*config.Alert)) *Alerts {
 	t.Helper()
-	o := config.Alert{Threshold: 3, Window: time.Hour, Cooldown: 30 * time.Minute}
+	o := config.Alert{Threshold: 3, Window: time.Hour, Cooldown: 30 * time.Minute, Queue: 15 * time.Minute}
 	if url != "" {
 		o.WebhookURL = config.NewSecret([]byte(url))
 	}
@@ -82,13 +91,31 @@ func look(t *testing.T, alerts ...*Alerts) {
 	all.Wait()
 }
 
+// state is how the alert of dead letters stands.
 func state(t *testing.T, a *Alerts) AlertState {
 	t.Helper()
-	s, err := a.State(t.Context())
+	return stateOf(t, a, alertDead)
+}
+
+func stateOf(t *testing.T, a *Alerts, name string) AlertState {
+	t.Helper()
+	states, err := a.States(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	for i, s := range states {
+		if s.Name != AlertNames()[i] {
+			t.Errorf("state %d is %s's", i, s.Name)
+		}
+		if (s.Sentence != "") != s.Up {
+			t.Errorf("%s: up %t, and says %q", s.Name, s.Up, s.Sentence)
+		}
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("there is no alert %s", name)
+	return AlertState{}
 }
 
 // told are the alert events of a log, the oldest first.
@@ -136,7 +163,7 @@ func TestAlertIsRaisedOnceByAllServers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if m.Type != "dispatch.dead_letter" || m.Timestamp.IsZero() || !store.ValidID(m.Data.AlertID) || m.Data.Count != 4 || m.Data.Threshold != 3 ||
-			m.Data.WindowMinutes != 60 || m.Data.ByReason[Operator] != 4 || len(m.Data.Endpoints) != 1 || m.Data.Endpoints[0] != (alertEndpoint{e.ID, "Ledger <!here>", 4}) {
+			m.Data.WindowMinutes != 60 || m.Data.ByReason[Operator] != 4 || len(m.Data.Endpoints) != 1 || m.Data.Endpoints[0] != (alertEndpoint{ID: e.ID, Name: "Ledger <!here>", Count: 4}) {
 			t.Errorf("the alert is %s", got[0].body)
 		}
 		if want := "Sealpost: 4 dead letters within 60 minutes (alert threshold 3): 4 OPERATOR. Most at: Ledger  !here  (4). " +

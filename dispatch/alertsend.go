@@ -3,14 +3,18 @@ package dispatch
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"sealpost/audit"
 	"sealpost/config"
@@ -43,21 +47,24 @@ func newAlertClient() *http.Client {
 }
 
 // webhook is ALERT_WEBHOOK_URL, read again where its file has changed.
-func (a *Alerts) webhook() config.Secret {
+func (a *Alerts) webhook() config.Secret { return a.reread(&a.url, "ALERT_WEBHOOK_URL") }
+
+// reread gives a secret as its file says now.
+func (a *Alerts) reread(secret *config.Secret, name string) config.Secret {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	next, changed, err := a.url.Reload()
+	next, changed, err := secret.Reload()
 	switch {
 	case err != nil:
-		a.o.Logger.Error("ALERT_WEBHOOK_URL cannot be read again; the one before stays", "error", err)
+		a.o.Logger.Error("a secret cannot be read again; the one before stays", "secret", name, "error", err)
 	case changed:
-		a.url = next
+		*secret = next
 	}
-	return a.url
+	return *secret
 }
 
 // send makes the next try of the raised alert, if it is time and no other server makes it.
-func (a *Alerts) send(ctx context.Context) error {
+func (a *Alerts) send(ctx context.Context, k alertKind) error {
 	var r raised
 	var mine bool
 	var now time.Time
@@ -65,7 +72,7 @@ func (a *Alerts) send(ctx context.Context) error {
 		if now, err = tx.Now(ctx); err != nil {
 			return err
 		}
-		r, err = readRaised(ctx, tx)
+		r, err = readRaised(ctx, tx, k.name)
 		return err
 	})
 	if err != nil || r.tryAt.IsZero() || now.Before(r.tryAt) {
@@ -73,7 +80,7 @@ func (a *Alerts) send(ctx context.Context) error {
 	}
 	err = a.log.Bookkeep(ctx, func(tx *store.Tx) error {
 		n, err := tx.Exec(ctx, `update alert set tries = tries + 1, try_at = $1 where name = $2 and id = $3 and tries = $4 and try_at = $5`,
-			now.Add(alertClaim).UnixMicro(), alertName, r.id, r.tries, r.tryAt.UnixMicro())
+			now.Add(alertClaim).UnixMicro(), k.name, r.id, r.tries, r.tryAt.UnixMicro())
 		mine = n == 1
 		return err
 	})
@@ -85,17 +92,17 @@ func (a *Alerts) send(ctx context.Context) error {
 	}
 	r.tries++
 	ctx = context.WithoutCancel(ctx) // what was begun is finished and stored, though the server is ending
-	return a.sent(ctx, r, a.post(ctx, r.message))
+	return a.sent(ctx, k, r, a.post(ctx, r))
 }
 
 // sent stores how a try ended.
-func (a *Alerts) sent(ctx context.Context, r raised, failure error) error {
+func (a *Alerts) sent(ctx context.Context, k alertKind, r raised, failure error) error {
 	return a.log.Change(ctx, audit.Itself("alerts"), func(tx *store.Tx) ([]audit.Event, error) {
 		now, err := tx.Now(ctx)
 		if err != nil {
 			return nil, err
 		}
-		e := alertEvent("dispatch.alert.sent", r.id, map[string]any{"try": r.tries})
+		e := alertEvent("dispatch.alert.sent", r.id, map[string]any{"name": k.name, "try": r.tries})
 		var tryAt, sentAt, problem any = nil, now.UnixMicro(), nil
 		if failure != nil {
 			e.Action, e.Outcome = "dispatch.alert.failed", audit.Failure
@@ -107,7 +114,7 @@ func (a *Alerts) sent(ctx context.Context, r raised, failure error) error {
 			}
 		}
 		n, err := tx.Exec(ctx, `update alert set try_at = $1, sent_at = $2, last_error = $3 where name = $4 and id = $5 and tries = $6`,
-			tryAt, sentAt, problem, alertName, r.id, r.tries)
+			tryAt, sentAt, problem, k.name, r.id, r.tries)
 		if err != nil {
 			return nil, fmt.Errorf("store how an alert was sent: %w", err)
 		}
@@ -119,17 +126,29 @@ func (a *Alerts) sent(ctx context.Context, r raised, failure error) error {
 }
 
 // post sends an alert once. Its error has nothing of the URL in it but the host's name.
-func (a *Alerts) post(ctx context.Context, message string) error {
+func (a *Alerts) post(ctx context.Context, alert raised) error {
 	target := a.webhook()
 	if !target.IsSet() {
 		return errors.New("ALERT_WEBHOOK_URL is no longer set")
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, string(target.Reveal()), strings.NewReader(message))
+	body := alert.message
+	if forSlack(string(target.Reveal())) {
+		var err error
+		if body, err = slackBody(alert.message); err != nil {
+			return err
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, string(target.Reveal()), strings.NewReader(body))
 	if err != nil {
 		return errors.New("ALERT_WEBHOOK_URL cannot be called")
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "Sealpost")
+	if secret := a.reread(&a.secret, "ALERT_WEBHOOK_SECRET"); secret.IsSet() {
+		if err := signAlert(r.Header, secret, alert.id, time.Now(), body); err != nil {
+			return err
+		}
+	}
 	res, err := a.client.Do(r)
 	if err != nil {
 		if u, ok := errors.AsType[*url.Error](err); ok { // it quotes the URL, which is a secret
@@ -145,55 +164,37 @@ func (a *Alerts) post(ctx context.Context, message string) error {
 	return nil
 }
 
-// How far an alert has come to people.
-const (
-	AlertUnsent  = "NOT_CONFIGURED" // there is no ALERT_WEBHOOK_URL
-	AlertWaiting = "WAITING"        // it is being sent, or will be again
-	AlertSent    = "SENT"
-	AlertFailed  = "FAILED" // no try worked
-)
-
-// AlertState is how an alert stands.
-type AlertState struct {
-	Name      string
-	Up        bool // enough dead letters, just now
-	Count     int  // dead letters within the window; counting stops at 10,000, or at a threshold above that
-	Threshold int
-	Window    time.Duration
-	RaisedAt  time.Time // of the last time; zero: never
-	Delivery  string    // of the last time
-	SentAt    time.Time
-	LastError string
+// signAlert signs an alert as Standard Webhooks has it, with ALERT_WEBHOOK_SECRET, by which a receiver knows
+// that the alert is ours. The id is the alert's, the same in each try.
+func signAlert(h http.Header, secret config.Secret, id string, now time.Time, body string) error {
+	hook, err := standardwebhooks.NewWebhookRaw(secret.Reveal())
+	if err != nil {
+		return errors.New("ALERT_WEBHOOK_SECRET cannot be used")
+	}
+	signature, err := hook.Sign(id, now, []byte(body))
+	if err != nil {
+		return errors.New("the alert cannot be signed")
+	}
+	h.Set(standardwebhooks.HeaderWebhookID, id)
+	h.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	h.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	return nil
 }
 
-// State tells how the alert stands. Up is by what is dead now: a replay can end it.
-func (a *Alerts) State(ctx context.Context) (AlertState, error) {
-	s := AlertState{Name: alertName, Threshold: a.o.Threshold, Window: a.o.Window}
-	err := a.log.Store().Read(ctx, func(tx *store.Tx) error {
-		now, err := tx.Now(ctx)
-		if err != nil {
-			return err
-		}
-		if err := tx.QueryRow(ctx, deadText, now.Add(-a.o.Window).UnixMicro(), a.most()).Scan(&s.Count); err != nil {
-			return fmt.Errorf("count dead letters: %w", err)
-		}
-		s.Up = s.Count >= a.o.Threshold
-		r, err := readRaised(ctx, tx)
-		if err != nil || r.none {
-			return err
-		}
-		s.RaisedAt, s.SentAt, s.LastError = r.at, r.sent, r.lastError
-		switch {
-		case !r.sent.IsZero():
-			s.Delivery = AlertSent
-		case !r.tryAt.IsZero():
-			s.Delivery = AlertWaiting
-		case r.tries > 0:
-			s.Delivery = AlertFailed
-		default:
-			s.Delivery = AlertUnsent
-		}
-		return nil
-	})
-	return s, err
+// forSlack tells whether a URL is an incoming webhook of Slack's, which takes a text and refuses what it does
+// not know.
+func forSlack(target string) bool {
+	u, err := url.Parse(target)
+	return err == nil && (u.Hostname() == "hooks.slack.com" || u.Hostname() == "hooks.slack-gov.com")
+}
+
+// slackBody makes Slack's body of an alert: its text, with the three signs escaped that mean something.
+func slackBody(message string) (string, error) {
+	var m alertMessage
+	if err := json.Unmarshal([]byte(message), &m); err != nil {
+		return "", errors.New("the alert cannot be read again")
+	}
+	text := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(m.Text)
+	body, err := json.Marshal(map[string]string{"text": text})
+	return string(body), err
 }

@@ -285,13 +285,14 @@ func (d *Dispatcher) payloads(ctx context.Context, jobs []*delivery) error {
 			return tx.Each(ctx, func(scan func(...any) error) error {
 				var id, contentType string
 				var box []byte
-				if err := scan(&id, &contentType, &box); err != nil {
+				var trace traceContext
+				if err := scan(&id, &contentType, &box, store.String(&trace.parent), store.String(&trace.state)); err != nil {
 					return err
 				}
 				dl := byID[id]
-				dl.contentType, dl.box = contentType, box
+				dl.contentType, dl.box, dl.trace = contentType, box, trace
 				return nil
-			}, `select job_id, content_type, body from dispatch_payload where job_id in (`+store.Placeholders(1, n)+`)`, ids[:n]...)
+			}, `select job_id, content_type, body, trace_parent, trace_state from dispatch_payload where job_id in (`+store.Placeholders(1, n)+`)`, ids[:n]...)
 		})
 		if err != nil {
 			return fmt.Errorf("read payloads: %w", err)
@@ -306,7 +307,7 @@ func (d *Dispatcher) Payload(ctx context.Context, by audit.Principal, jobID stri
 	if _, err := d.Get(ctx, by, jobID); err != nil {
 		return "", nil, err
 	}
-	contentType, payload, err = d.readPayload(ctx, jobID)
+	contentType, payload, _, err = d.readPayload(ctx, jobID)
 	if err != nil {
 		return "", nil, err
 	}
@@ -317,17 +318,17 @@ func (d *Dispatcher) Payload(ctx context.Context, by audit.Principal, jobID stri
 	return contentType, payload, nil
 }
 
-func (d *Dispatcher) readPayload(ctx context.Context, jobID string) (contentType string, payload []byte, err error) {
+func (d *Dispatcher) readPayload(ctx context.Context, jobID string) (contentType string, payload []byte, trace traceContext, err error) {
 	var box []byte
 	err = d.log.Store().Read(ctx, func(tx *store.Tx) error {
-		return tx.QueryRow(ctx, `select content_type, body from dispatch_payload where job_id = $1`, jobID).Scan(&contentType, &box)
+		return tx.QueryRow(ctx, `select content_type, body, trace_parent, trace_state from dispatch_payload where job_id = $1`, jobID).
+			Scan(&contentType, &box, store.String(&trace.parent), store.String(&trace.state))
 	})
-	if err != nil {
-		return "", nil, fmt.Errorf("read the payload of job %s: %w", jobID, err)
+	if err == nil {
+		payload, err = d.data.Decrypt(keys.JobPayload, jobID, box)
 	}
-	payload, err = d.data.Decrypt(keys.JobPayload, jobID, box)
 	if err != nil {
-		return "", nil, fmt.Errorf("read the payload of job %s: %w", jobID, err)
+		return "", nil, trace, fmt.Errorf("read the payload of job %s: %w", jobID, err)
 	}
-	return contentType, payload, nil
+	return contentType, payload, trace, nil
 }

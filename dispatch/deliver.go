@@ -15,6 +15,8 @@ import (
 	"time"
 	"unicode"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"sealpost/keys"
 )
 
@@ -44,6 +46,8 @@ type delivery struct {
 
 	contentType string
 	box         []byte // the encrypted payload, where it has been read already
+	trace       traceContext
+	span        trace.Span // nil: it has none
 
 	startedAt time.Time
 	endedAt   time.Time
@@ -70,6 +74,8 @@ func (d *Dispatcher) deliver(ctx context.Context, dl *delivery) {
 			dl.answer, dl.ours = Answer{Err: errPanicked}, nil
 		}
 		dl.endedAt = time.Now()
+		d.metrics.attempt(dl)
+		dl.endAttempt()
 	}()
 	if !sleepFor(ctx, dl.wait) {
 		dl.ours, dl.again = errCancelled, retryHere
@@ -77,9 +83,11 @@ func (d *Dispatcher) deliver(ctx context.Context, dl *delivery) {
 	}
 	dl.startedAt = time.Now()
 	contentType, payload, err := d.payloadOf(ctx, dl)
+	ctx = d.beginAttempt(ctx, dl)
 	if err == nil {
 		var req *http.Request
 		if req, err = newRequest(dl, contentType, payload); err == nil {
+			putTrace(ctx, req.Header)
 			dl.answer = d.send(ctx, req, dl)
 		} else {
 			dl.ours, dl.again = errUnsendable, retryUnreadable
@@ -101,7 +109,8 @@ func (d *Dispatcher) deliver(ctx context.Context, dl *delivery) {
 // payloadOf gives what a delivery sends.
 func (d *Dispatcher) payloadOf(ctx context.Context, dl *delivery) (contentType string, payload []byte, err error) {
 	if dl.box == nil {
-		return d.readPayload(ctx, dl.jobID)
+		contentType, payload, dl.trace, err = d.readPayload(ctx, dl.jobID)
+		return contentType, payload, err
 	}
 	payload, err = d.data.Decrypt(keys.JobPayload, dl.jobID, dl.box)
 	dl.box = nil

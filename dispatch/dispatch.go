@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"sealpost/audit"
 	"sealpost/keys"
 )
@@ -32,6 +34,7 @@ type Options struct {
 	AllowedNetworks      []netip.Prefix
 	Server               string // names this installation across restarts; "" where it has no name
 	Logger               *slog.Logger
+	Tracer               trace.Tracer // nil: attempts are no spans
 }
 
 // Dispatcher accepts jobs and delivers them. Accepting works without Run.
@@ -59,6 +62,7 @@ type Dispatcher struct {
 	doubt    time.Time          // until then leases may be ours unawares: a commit's outcome is not known
 
 	endpoints endpointCache
+	metrics   *metrics
 	trials    chan struct{} // under way
 	changes   changes       // who watches jobs
 }
@@ -78,6 +82,7 @@ func New(log *audit.Log, data *keys.Ring, o Options) *Dispatcher {
 		endpoints: endpointCache{entries: map[string]cachedSecrets{}, failed: map[string]time.Time{}},
 	}
 	d.accept.d = d
+	d.metrics = newMetrics(d)
 	log.CountBy(actDied, "reason")
 	d.changes.wake = make(chan struct{}, 1)
 	return d

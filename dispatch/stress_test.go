@@ -311,7 +311,7 @@ func TestABatchSurvivesOneOfIts(t *testing.T) {
 		e := endpoint(t, d, "http://127.0.0.1:9/")
 		var batch []*acceptance
 		for i := range 6 {
-			p, err := d.prepare(NewJob{EndpointID: e.ID, ContentType: "text/plain"})
+			p, err := d.prepare(t.Context(), NewJob{EndpointID: e.ID, ContentType: "text/plain"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -74,21 +74,28 @@ func (d *Dispatcher) Summary(ctx context.Context, since time.Time) (Summary, err
 			}
 			*c.to = audit.TallyOf(n)
 		}
-		for _, status := range []Status{Pending, Retrying} {
-			var id string
-			var at time.Time
-			err := tx.QueryRow(ctx, oldestText, string(status)).Scan(&id, store.Time(&at))
-			if err != nil && !store.NoRow(err) {
-				return err
-			}
-			if err == nil && (s.OldestWaitingID == "" || id < s.OldestWaitingID) {
-				s.OldestWaitingID, s.OldestAccepted = id, at
-			}
-		}
-		return nil
+		var err error
+		s.OldestWaitingID, s.OldestAccepted, err = oldestWaiting(ctx, tx)
+		return err
 	})
 	if err != nil {
 		return s, fmt.Errorf("summarize jobs: %w", err)
 	}
 	return s, nil
+}
+
+// oldestWaiting gives the job that waits and was accepted before all others that do; "" where none waits.
+func oldestWaiting(ctx context.Context, tx *store.Tx) (id string, accepted time.Time, err error) {
+	for _, status := range []Status{Pending, Retrying} {
+		var one string
+		var at time.Time
+		err := tx.QueryRow(ctx, oldestText, string(status)).Scan(&one, store.Time(&at))
+		if err != nil && !store.NoRow(err) {
+			return "", time.Time{}, err
+		}
+		if err == nil && (id == "" || one < id) {
+			id, accepted = one, at
+		}
+	}
+	return id, accepted, nil
 }

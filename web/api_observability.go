@@ -79,12 +79,14 @@ type AISummary struct {
 	DroppedSuggestions int  `json:"droppedSuggestions" doc:"Suggestions whose quotes did not match the texts"`
 }
 
-// Alert is how an alert stands.
+// Alert is how a kind of alert stands.
 type Alert struct {
-	Name          string     `json:"name" enum:"dispatch.dead_letter"`
+	Name          string     `json:"name" enum:"dispatch.dead_letter,dispatch.endpoint_failing,dispatch.queue_late"`
 	Up            bool       `json:"up" doc:"Whether there is reason for it just now"`
-	Count         int        `json:"count" doc:"Dead letters within the alert's own window, up to 10,000"`
-	Threshold     int        `json:"threshold"`
+	Text          *string    `json:"text" doc:"What there is, in words; null where it is not up"`
+	Path          string     `json:"path" doc:"Of the dashboard's page that shows more"`
+	Count         int        `json:"count" doc:"Dead letters within the window; endpoints that have failed for so long; jobs that have been due for longer. Counting stops at 10,000, or at a threshold above that"`
+	Threshold     int        `json:"threshold" doc:"The count at which it is up"`
 	WindowMinutes int        `json:"windowMinutes"`
 	RaisedAt      *time.Time `json:"raisedAt" doc:"When it was raised last"`
 	Delivery      *string    `json:"delivery" doc:"Of that: NOT_CONFIGURED, WAITING, SENT or FAILED"`
@@ -175,17 +177,21 @@ func (s *Server) sumAI(ctx context.Context, out *Summary) error {
 }
 
 func (s *Server) sumAlerts(ctx context.Context, out *Summary) error {
-	state, err := s.Alerts.State(ctx)
+	states, err := s.Alerts.States(ctx)
 	if err != nil {
 		return err
 	}
-	out.Alerts = []Alert{alertOut(state)}
+	out.Alerts = make([]Alert, len(states))
+	for i, state := range states {
+		out.Alerts[i] = alertOut(state)
+	}
 	return nil
 }
 
 func alertOut(a dispatch.AlertState) Alert {
 	return Alert{
-		Name: a.Name, Up: a.Up, Count: a.Count, Threshold: a.Threshold, WindowMinutes: int(a.Window.Minutes()),
+		Name: a.Name, Up: a.Up, Text: optional(a.Sentence), Path: a.Path,
+		Count: a.Count, Threshold: a.Threshold, WindowMinutes: int(a.Window.Minutes()),
 		RaisedAt: optional(a.RaisedAt), Delivery: optional(a.Delivery), SentAt: optional(a.SentAt), LastError: optional(a.LastError),
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"sealpost/account"
 	"sealpost/audit"
 	"sealpost/fault"
@@ -31,6 +33,7 @@ type exchange struct {
 	asPage    bool            // a person reads the answer
 	status    int
 	started   time.Time
+	span      trace.Span // nil: it has none
 }
 
 type exchangeKey struct{}
@@ -112,6 +115,7 @@ func (s *Server) finish(x *exchange) {
 	}
 	took := time.Since(x.started)
 	s.metrics.observe(x, took)
+	x.endTrace()
 	level := slog.LevelDebug
 	if x.status >= http.StatusInternalServerError {
 		level = slog.LevelInfo

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are the server's own numbers, and the runtime's. A request is counted under its route's
+// metrics are the server's own numbers, the dispatcher's and the runtime's. A request is counted under its route's
 // pattern, never under the path that was asked for: that is a client's word, and there is no end to
 // what clients can say.
 type metrics struct {
@@ -29,7 +29,7 @@ type routeMetrics struct {
 	byStatus      *[1000]atomic.Pointer[prometheus.Counter] // net/http takes three digits
 }
 
-func newMetrics() *metrics {
+func newMetrics(d Deps) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -40,8 +40,16 @@ func newMetrics() *metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"method", "route"}),
 	}
-	m.registry.MustRegister(m.requests, m.seconds, collectors.NewGoCollector(),
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sealpost_build_info", Help: "1, for this version."}, []string{"version"})
+	build.WithLabelValues(d.Version).Set(1)
+	m.registry.MustRegister(m.requests, m.seconds, build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if d.Dispatch != nil {
+		m.registry.MustRegister(d.Dispatch.Metrics()...)
+	}
+	if d.Alerts != nil {
+		m.registry.MustRegister(d.Alerts.Metrics())
+	}
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 	m.unrouted = m.labels("", "none")
 	return m

@@ -61,6 +61,7 @@ func (s *Server) pageRoutes() {
 	s.jobPages()
 	s.endpointPages()
 	s.userPages()
+	s.observabilityPages()
 	s.runbookPages()
 	s.auditPages()
 	s.secretPages()

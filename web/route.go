@@ -128,7 +128,7 @@ func (s *Server) mount(op *huma.Operation, handler http.HandlerFunc) {
 			x.fail(err)
 			return
 		}
-		handler(x, r)
+		handler(x, s.beginTrace(x, r))
 	})
 }
 

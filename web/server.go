@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+	"go.opentelemetry.io/otel/trace"
 
 	"sealpost/account"
 	"sealpost/audit"
@@ -30,6 +31,7 @@ type Deps struct {
 	Runbook   *runbook.Checker
 	Version   string
 	Logger    *slog.Logger
+	Tracer    trace.Tracer // nil: requests are no spans
 }
 
 // Server answers Sealpost's requests.
@@ -58,7 +60,7 @@ func New(d Deps) *Server {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Deps: d, mux: http.NewServeMux(), metrics: newMetrics()}
+	s := &Server{Deps: d, mux: http.NewServeMux(), metrics: newMetrics(d)}
 	s.forwarding.trusted = d.Config.TrustedProxies
 	s.api = newAPI(s)
 	s.preparePages()

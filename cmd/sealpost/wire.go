@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"sealpost/account"
@@ -37,6 +38,7 @@ type server struct {
 	documents *document.Documents
 	alerts    *dispatch.Alerts
 	web       *web.Server
+	traces    *traces
 }
 
 // wire puts the program together, in the order of DESIGN §1 from the bottom to the top: the database
@@ -63,6 +65,9 @@ func wire(ctx context.Context, c *config.Config, logger *slog.Logger) (_ *server
 	if s.rotation, err = openKeeper(ctx, s.log, c, logger, s); err != nil {
 		return nil, err
 	}
+	if s.traces, err = openTraces(ctx, c.OTLPEndpoint, s.log.Writer(), os.Getenv, logger); err != nil {
+		return nil, err
+	}
 	set := s.rotation.Keys()
 	s.retention = audit.NewRetention(s.log, audit.RetentionOptions{Days: c.Audit.RetentionDays})
 	s.accounts = account.New(s.log, set, accountOptions(c))
@@ -70,15 +75,16 @@ func wire(ctx context.Context, c *config.Config, logger *slog.Logger) (_ *server
 		MaxAttempts: c.Dispatch.MaxAttempts, Backoff: c.Dispatch.Backoff, Timeout: c.Dispatch.Timeout,
 		Concurrency: c.Dispatch.Concurrency, EndpointConcurrency: c.Dispatch.EndpointConcurrency,
 		AllowPrivateNetworks: c.Dispatch.AllowPrivateNetworks, AllowedNetworks: c.Dispatch.AllowedNetworks,
-		Server: s.name.String(), Logger: logger,
+		Server: s.name.String(), Logger: logger, Tracer: s.traces.tracer(),
 	})
+	s.log.Tell(s.dispatch.Count)
 	s.assist = assist.New(assist.Options{APIKey: c.Secrets.OpenAI, BaseURL: c.AI.BaseURL, Model: c.AI.Model})
 	s.documents = document.New(s.log, set, s.dispatch, s.assist)
 	s.alerts = dispatch.NewAlerts(s.log, dispatch.AlertOptions{Alert: c.Dispatch.Alert, PublicURL: c.PublicURL.String(), Logger: logger})
 	s.web = web.New(web.Deps{
 		Config: c, Log: s.log, Sealer: s.sealer, Accounts: s.accounts, Dispatch: s.dispatch, Documents: s.documents,
 		Alerts: s.alerts, Rotation: s.rotation, Retention: s.retention, Runbook: runbook.New(runbook.Options{Config: c, Log: s.log, Rotation: s.rotation}),
-		Version: versionText(), Logger: logger,
+		Version: versionText(), Logger: logger, Tracer: s.traces.tracer(),
 	})
 	return s, nil
 }
@@ -116,7 +122,7 @@ func (s *server) close() error {
 		s.log.Close(ctx)
 		err = errors.Join(err, s.endLog(ctx))
 	}
-	err = errors.Join(err, s.name.release())
+	err = errors.Join(err, s.traces.close(), s.name.release())
 	if s.store != nil {
 		if e := s.store.Close(); e != nil {
 			err = errors.Join(err, fmt.Errorf("close the database: %w", e))

@@ -17,15 +17,6 @@ create table event_count_mark (
     counted_until bigint not null
 );
 
--- Endpoints of which nothing but failures is known since a time. A row comes with the first failure and
--- goes with the next success.
-create table dispatch_failing (
-    endpoint_id    text   not null primary key,
-    since          bigint not null,
-    last_failed_at bigint not null,
-    last_error     text   not null
-);
-
 -- When the reason for an alert that was raised had ended: then, and only then, the same may be told anew.
 alter table alert add column over_at bigint;
 
@@ -38,6 +29,5 @@ alter table dispatch_payload add column trace_state text;
 alter table dispatch_payload drop column trace_state;
 alter table dispatch_payload drop column trace_parent;
 alter table alert drop column over_at;
-drop table dispatch_failing;
 drop table event_count_mark;
 drop table event_count;

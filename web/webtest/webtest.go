@@ -91,6 +91,7 @@ func Start(t testing.TB, st *store.Store, env ...string) *Server {
 		Concurrency: c.Dispatch.Concurrency, EndpointConcurrency: c.Dispatch.EndpointConcurrency,
 		AllowPrivateNetworks: c.Dispatch.AllowPrivateNetworks, AllowedNetworks: c.Dispatch.AllowedNetworks, Logger: logger,
 	})
+	s.Log.Tell(s.Dispatch.Count)
 	s.Documents = document.New(s.Log, s.Keys, s.Dispatch, assist.New(assist.Options{
 		APIKey: c.Secrets.OpenAI, BaseURL: c.AI.BaseURL, Model: c.AI.Model,
 	}))
