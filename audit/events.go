@@ -58,8 +58,21 @@ func (l *Log) Events(ctx context.Context, f Filter, page store.Page) (store.List
 
 // query is the statement that finds a page of events.
 func (f Filter) query(page store.Page) (string, []any) {
-	var where []string
-	var args []any
+	where, args := f.conditions()
+	if page.After != "" {
+		args = append(args, page.After)
+		where = append(where, fmt.Sprintf("id < $%d", len(args)))
+	}
+	query := `select body from "AuditLog"`
+	if len(where) > 0 {
+		query += ` where ` + strings.Join(where, " and ")
+	}
+	args = append(args, page.Limit+1)
+	return query + fmt.Sprintf(` order by id desc limit $%d`, len(args)), args
+}
+
+// conditions are what rows fit that are chosen.
+func (f Filter) conditions() (where []string, args []any) {
 	add := func(condition string, value any) {
 		args = append(args, value)
 		where = append(where, fmt.Sprintf(condition, len(args)))
@@ -82,15 +95,7 @@ func (f Filter) query(page store.Page) (string, []any) {
 	if !f.To.IsZero() {
 		add("id < $%d", FirstID(f.To))
 	}
-	if page.After != "" {
-		add("id < $%d", page.After)
-	}
-	query := `select body from "AuditLog"`
-	if len(where) > 0 {
-		query += ` where ` + strings.Join(where, " and ")
-	}
-	args = append(args, page.Limit+1)
-	return query + fmt.Sprintf(` order by id desc limit $%d`, len(args)), args
+	return where, args
 }
 
 // Event gives one event. fault.NotFound where there is none, or its body has been removed lawfully.

@@ -54,6 +54,7 @@ type Store struct {
 	read       querier // runs statements on them
 	writer     *writer
 	lock       *os.File
+	reader     bool // nothing is written
 	log        *slog.Logger
 	generation atomic.Int64                          // of PostgreSQL's connections; older ones are dropped
 	setIdle    bool                                  // PostgreSQL's connections are given idleInTransaction
@@ -161,6 +162,9 @@ func (s *Store) Snapshot(ctx context.Context, fn func(*Tx) error) error {
 func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if s.reader {
+		return errReader
 	}
 	if !s.gate.enter() {
 		return errClosed()
