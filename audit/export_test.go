@@ -146,3 +146,13 @@ var SeriesText = seriesText
 
 // SealingWrites is the sealer's closed list.
 func SealingWrites() map[string]bool { return sealing }
+
+// MaxCopies is how many days' checkpoints stay in the folder.
+const MaxCopies = maxCopies
+
+// Thin deletes checkpoints that are no longer needed.
+func (s *Sealer) Thin(ctx context.Context) error {
+	s.working.Lock()
+	defer s.working.Unlock()
+	return s.thin(ctx)
+}

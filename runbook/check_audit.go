@@ -128,12 +128,11 @@ func (f *sealFacts) look(ctx context.Context, c *Checker) error {
 	if !f.copyDir {
 		return nil
 	}
-	if f.copied, err = audit.ReadCopy(c.o.Config.Audit.CheckpointDir); err != nil {
-		f.copyWrong = err
-		return nil
+	f.copied, f.copyWrong = audit.ReadCopy(c.o.Config.Audit.CheckpointDir)
+	if f.copyWrong == nil {
+		f.copied, f.copyWrong = audit.OpenCheckpoint(f.copied.Note, verifiers...)
 	}
-	if f.copied, err = audit.OpenCheckpoint(f.copied.Note, verifiers...); err != nil {
-		f.copyWrong = err
+	if f.copyWrong != nil {
 		return nil
 	}
 	same, err := c.o.Log.CheckpointCovering(ctx, f.copied.Size-1)
