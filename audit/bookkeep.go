@@ -14,6 +14,8 @@ var bookkeeping = map[string]bool{
 	"update dispatch_job": true,
 	// When an endpoint with a rate may be sent the next job: counted with the leases.
 	"insert dispatch_rate": true, "update dispatch_rate": true,
+	// Whose turn it is among jobs of one key. What passes it on is a job's end, which has its event.
+	"insert dispatch_order": true, "update dispatch_order": true,
 	// Heartbeats of servers.
 	"insert node": true, "update node": true, "delete node": true,
 	// First answers that are older than 24 hours. They are kept in the change that they answer.

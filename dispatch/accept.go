@@ -27,6 +27,7 @@ type NewJob struct {
 	DocumentID   string // where it carries a document
 	ContentType  string
 	Payload      []byte
+	OrderingKey  string    // jobs of one endpoint and key go one after another; "": whenever they can
 	DeliverAfter time.Time // zero: now
 	ExpireAt     time.Time // zero: never
 }
@@ -44,6 +45,9 @@ func (n NewJob) check(now time.Time) error {
 	}
 	if mediaType, _, err := mime.ParseMediaType(n.ContentType); err != nil || !strings.Contains(mediaType, "/") {
 		return fault.New(fault.Invalid, "contentType is not a media type")
+	}
+	if err := checkOrderingKey(n.OrderingKey); err != nil {
+		return err
 	}
 	if !n.ExpireAt.IsZero() && !n.ExpireAt.After(now) {
 		return fault.New(fault.Invalid, "expireAt is over already")
@@ -121,6 +125,9 @@ func (d *Dispatcher) insert(ctx context.Context, tx *store.Tx, by audit.Principa
 	made := make([]Job, len(list))
 	events := make([]audit.Event, len(list))
 	rows := newJobRows(len(list))
+	if err := rows.lockOrders(ctx, tx, list, terms); err != nil {
+		return nil, nil, err
+	}
 	for i, p := range list {
 		maxAttempts, ok := terms[p.EndpointID]
 		if !ok {
@@ -178,7 +185,22 @@ func (d *Dispatcher) terms(ctx context.Context, tx *store.Tx, ids []string) (map
 }
 
 // jobRows collects the rows of many jobs, one insert for each table.
-type jobRows struct{ jobs, payloads [][]any }
+type jobRows struct {
+	jobs, payloads [][]any
+	orders         map[orderKey]*order
+}
+
+// lockOrders locks the orders of jobs whose endpoints are there. It comes before any of their rows.
+func (r *jobRows) lockOrders(ctx context.Context, tx *store.Tx, list []prepared, terms map[string]int) (err error) {
+	var keys []orderKey
+	for _, p := range list {
+		if _, ok := terms[p.EndpointID]; ok && p.OrderingKey != "" {
+			keys = append(keys, orderKey{p.EndpointID, p.OrderingKey})
+		}
+	}
+	r.orders, err = lockOrders(ctx, tx, keys)
+	return err
+}
 
 func newJobRows(n int) *jobRows {
 	return &jobRows{jobs: make([][]any, 0, n), payloads: make([][]any, 0, n)}
@@ -190,23 +212,36 @@ func (r *jobRows) add(p prepared, by audit.Principal, maxAttempts int, now time.
 		due = p.DeliverAfter.UTC().Truncate(time.Microsecond)
 	}
 	p.ExpireAt = p.ExpireAt.UTC().Truncate(time.Microsecond)
+	var place any
+	waits := false
+	if p.OrderingKey != "" {
+		place, waits = r.orders[orderKey{p.EndpointID, p.OrderingKey}].join(p.id)
+	}
+	dueAt, orderWait := orderDue(due, waits)
 	r.jobs = append(r.jobs, []any{
-		p.id, p.EndpointID, string(Pending), 0, maxAttempts, maxAttempts, due.UnixMicro(),
+		p.id, p.EndpointID, string(Pending), 0, maxAttempts, maxAttempts, dueAt,
 		store.Micros(p.ExpireAt), len(p.Payload), now.UnixMicro(), now.UnixMicro(),
+		store.Text(p.OrderingKey), place, orderWait,
 	})
 	r.payloads = append(r.payloads, []any{
 		p.id, p.EndpointID, store.Text(by.UserID), store.Text(p.DocumentID),
 		p.ContentType, p.salt, p.hash, p.body, store.Text(p.trace.parent), store.Text(p.trace.state),
 	})
+	if waits {
+		due = time.Time{}
+	}
 	return Job{
 		ID: p.id, EndpointID: p.EndpointID, DocumentID: p.DocumentID, OwnerID: by.UserID, Status: Pending,
-		MaxAttempts: maxAttempts, NextRetryAt: due, ExpireAt: p.ExpireAt, ContentType: p.ContentType,
+		MaxAttempts: maxAttempts, NextRetryAt: due, ExpireAt: p.ExpireAt, OrderingKey: p.OrderingKey, ContentType: p.ContentType,
 		PayloadBytes: len(p.Payload), CreatedAt: now, UpdatedAt: now,
 	}
 }
 
 func (r *jobRows) insert(ctx context.Context, tx *store.Tx) error {
 	if err := tx.Insert(ctx, "dispatch_job", insertedJobColumns, r.jobs); err != nil {
+		return err
+	}
+	if err := writeOrders(ctx, tx, r.orders); err != nil {
 		return err
 	}
 	return tx.Insert(ctx, "dispatch_payload", insertedPayloadColumns, r.payloads)
@@ -216,6 +251,7 @@ var (
 	insertedJobColumns = []string{
 		"id", "endpoint_id", "status", "attempt_count", "attempt_budget", "max_attempts",
 		"due_at", "expire_at", "payload_size", "created_at", "updated_at",
+		"ordering_key", "order_place", "order_wait",
 	}
 	insertedPayloadColumns = []string{"job_id", "endpoint_id", "owner_id", "document_id", "content_type", "salt", "hash", "body", "trace_parent", "trace_state"}
 )

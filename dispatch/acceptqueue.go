@@ -175,8 +175,12 @@ func (d *Dispatcher) acceptAll(ctx context.Context, batch []*acceptance) (err er
 	}()
 	results := make([]acceptResult, len(batch))
 	ids := make([]string, len(batch))
+	var ordered []prepared
 	for i, a := range batch {
 		ids[i] = a.job.EndpointID
+		if a.job.OrderingKey != "" {
+			ordered = append(ordered, a.job)
+		}
 	}
 	err = d.log.Change(ctx, audit.Itself("accept"), func(tx *store.Tx) ([]audit.Event, error) {
 		now, err := tx.Now(ctx)
@@ -190,6 +194,9 @@ func (d *Dispatcher) acceptAll(ctx context.Context, batch []*acceptance) (err er
 		var events []audit.Event
 		var answers [][]any
 		rows := newJobRows(len(batch))
+		if err := rows.lockOrders(ctx, tx, ordered, terms); err != nil {
+			return nil, err
+		}
 		byKey := map[string]int{} // the batch's own keys: two of one key can meet in it
 		for i, a := range batch {
 			results[i] = acceptResult{}

@@ -211,7 +211,8 @@ func (d *Dispatcher) lease(ctx context.Context, tx *store.Tx, now time.Time, tok
 		var endpointID string
 		var status Status
 		var budget, maxAttempts int
-		if err := scan(&dl.jobID, &endpointID, &status, &dl.number, &budget, &maxAttempts, &dl.size); err != nil {
+		err := scan(&dl.jobID, &endpointID, &status, &dl.number, &budget, &maxAttempts, &dl.size, store.String(&dl.orderingKey), &dl.place)
+		if err != nil {
 			return err
 		}
 		if status == DeadLetter {
@@ -231,7 +232,8 @@ func (d *Dispatcher) lease(ctx context.Context, tx *store.Tx, now time.Time, tok
 	return nil
 }
 
-// leaseText is the claim of n endpoints' due jobs, the oldest first, in one statement.
+// leaseText is the claim of n endpoints' due jobs, the oldest first, in one statement. One of an order whose
+// time is over is left to expireOrdered, which has the order's lock: there is one at most for each key.
 //
 // What is picked is materialized. As a plain "id in (select …)" PostgreSQL may run it once for each row
 // of the table, in a nested loop; since it locks, and skips what is locked, it would pick other jobs
@@ -245,6 +247,7 @@ func leaseText(n int, lock string) string {
 			b.WriteString(" union all ")
 		}
 		fmt.Fprintf(&b, `select id from (select id from dispatch_job where endpoint_id = $%d and due_at <= $%d
+			and (ordering_key is null or expire_at is null or expire_at > $3)
 			order by due_at, id limit $%d%s) as b%d`, 5+3*i, 6+3*i, 7+3*i, lock, i)
 	}
 	b.WriteString(`)
@@ -258,7 +261,7 @@ func leaseText(n int, lock string) string {
 		       dead_lettered_at = case when expire_at <= $3 then cast($3 as bigint) end,
 		       dead_letter_reason = case when expire_at <= $3 then 'EXPIRED' end
 		 where id in (select id from picked)
-		returning id, endpoint_id, status, attempt_count, attempt_budget, max_attempts, payload_size`)
+		returning id, endpoint_id, status, attempt_count, attempt_budget, max_attempts, payload_size, ordering_key, coalesce(order_place, 0)`)
 	return b.String()
 }
 

@@ -24,11 +24,23 @@ type attemptKey struct {
 
 func (dl *delivery) key() attemptKey { return attemptKey{dl.jobID, dl.number} }
 
+func (dl *delivery) order() orderKey { return orderKey{dl.target.id, dl.orderingKey} }
+
 // complete stores attempts that have ended: the attempt, what it makes of the job, and the event. An
 // attempt whose lease is no longer the job's changes nothing and is kept as late.
 func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, ended []*delivery) ([]audit.Event, error) {
 	verdicts := make([]Verdict, len(ended))
 	ours := map[attemptKey]bool{}
+	var keys []orderKey
+	for _, dl := range ended {
+		if dl.orderingKey != "" {
+			keys = append(keys, dl.order())
+		}
+	}
+	orders, err := lockOrders(ctx, tx, keys)
+	if err != nil {
+		return nil, err
+	}
 	for start := 0; start < len(ended); {
 		n := store.Piece(len(ended)-start, maxComplete)
 		args := make([]any, 0, 1+n*9)
@@ -59,6 +71,7 @@ func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, 
 	var events []audit.Event
 	var rows [][]any
 	var heard []*delivery
+	released := map[orderKey]int64{}
 	gone := map[string]bool{}
 	for i, dl := range ended {
 		outcome := dl.outcome()
@@ -73,6 +86,9 @@ func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, 
 				gone[dl.target.id] = true
 			}
 			heard = append(heard, dl)
+			if dl.orderingKey != "" && releases(verdicts[i].Status, verdicts[i].Reason) {
+				released[dl.order()] = dl.place
+			}
 		case late[i]:
 			outcome = Late
 			events = append(events, audit.Event{
@@ -101,6 +117,9 @@ func (d *Dispatcher) complete(ctx context.Context, tx *store.Tx, now time.Time, 
 		if n > 0 {
 			events = append(events, pausedEvent(id, true, goneReason))
 		}
+	}
+	if err := passTurns(ctx, tx, orders, released); err != nil {
+		return nil, err
 	}
 	tripped, err := d.tellBreakers(ctx, tx, now, heard)
 	return append(events, tripped...), err

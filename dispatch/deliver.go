@@ -34,12 +34,16 @@ const (
 
 // delivery is one attempt of a leased job.
 type delivery struct {
-	jobID    string
-	token    string // of the lease
-	number   int    // of the attempt
-	tried    int    // the same, within the present budget
-	left     int    // attempts that the budget has after this one
-	size     int
+	jobID  string
+	token  string // of the lease
+	number int    // of the attempt
+	tried  int    // the same, within the present budget
+	left   int    // attempts that the budget has after this one
+	size   int
+
+	orderingKey string // "": it is in no order
+	place       int64  // there
+
 	target   *target
 	leasedAt time.Time
 	wait     time.Duration // from the claim: an endpoint with a rate is sent its jobs apart

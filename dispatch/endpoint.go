@@ -429,7 +429,9 @@ func (d *Dispatcher) DeleteEndpoint(ctx context.Context, by audit.Principal, id 
 		err = tx.QueryRow(ctx, `
 			select id from dispatch_job where endpoint_id = $1 and due_at is not null
 			union all
-			select id from dispatch_job where endpoint_id = $1 and lease_until is not null limit 1`, id).Scan(&unfinished)
+			select id from dispatch_job where endpoint_id = $1 and lease_until is not null
+			union all
+			select id from dispatch_job where endpoint_id = $1 and order_wait is not null and status <> 'DEAD_LETTER' limit 1`, id).Scan(&unfinished)
 		if err == nil {
 			return nil, fault.New(fault.Conflict, "this endpoint has unfinished jobs: let them end, or dead-letter them").With("jobId", unfinished)
 		}

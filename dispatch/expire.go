@@ -15,19 +15,25 @@ const maxExpired = 500
 // condition is the index's, word for word.
 const expiredText = `
 	select id from dispatch_job
-	 where expire_at is not null and status in ('PENDING', 'RETRYING') and expire_at <= $1
+	 where expire_at is not null and status in ('PENDING', 'RETRYING') and expire_at <= $1 and ordering_key is null
 	 order by expire_at limit $2`
 
 // expire lets the jobs die whose time is over while they wait: for a paused endpoint, for a retry, for
 // one that is full. A claim meets only those that could have been sent. One that is being sent has until
 // its attempt ends.
 func (d *Dispatcher) expire(ctx context.Context) error {
-	for {
-		n, err := d.expireSome(ctx)
-		if err != nil || n < maxExpired {
-			return err
+	for _, some := range []func(context.Context) (int, error){d.expireSome, d.expireOrdered} {
+		for {
+			n, err := some(ctx)
+			if err != nil {
+				return err
+			}
+			if n < maxExpired {
+				break
+			}
 		}
 	}
+	return nil
 }
 
 func (d *Dispatcher) expireSome(ctx context.Context) (n int, err error) {

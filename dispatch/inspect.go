@@ -30,7 +30,7 @@ const (
 	wrongText = `
 		select id from dispatch_job
 		 where (due_at is not null and attempt_count >= attempt_budget)
-		    or (due_at is null and lease_until is null and status in ('PENDING', 'IN_FLIGHT', 'RETRYING'))
+		    or (due_at is null and lease_until is null and order_wait is null and status in ('PENDING', 'IN_FLIGHT', 'RETRYING'))
 		 order by id limit $1`
 	// stuckText goes through the leases, which are no more than what is in flight.
 	stuckText = `select id from dispatch_job where lease_until is not null and lease_until < $1 limit $2`

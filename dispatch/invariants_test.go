@@ -63,6 +63,8 @@ type scripted struct {
 	answer map[string]int // by path; 0: it breaks the connection off
 	took   map[string]int // by job: how often it was answered with 2xx
 	asked  map[string]int // by path
+	first  []string       // jobs, as they came for the first time
+	came   map[string]bool
 	wrong  []string
 }
 
@@ -75,6 +77,9 @@ func newScripted(t *testing.T) *scripted {
 		rc.mu.Lock()
 		status := rc.answer[r.URL.Path]
 		rc.asked[r.URL.Path]++
+		if !rc.came[id] {
+			rc.came[id], rc.first = true, append(rc.first, id)
+		}
 		if string(body) != "payload of "+r.URL.Path {
 			rc.wrong = append(rc.wrong, fmt.Sprintf("%s got %q at %s", id, body, r.URL.Path))
 		}
@@ -95,6 +100,7 @@ func (rc *scripted) reset() {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	rc.answer, rc.took, rc.asked, rc.wrong = map[string]int{}, map[string]int{}, map[string]int{}, nil
+	rc.first, rc.came = nil, map[string]bool{}
 }
 
 func (rc *scripted) set(path string, status int) {
@@ -124,11 +130,19 @@ type jobRow struct {
 	endpoint, status, reason                    string
 	attempts, limit, max                        int
 	due, leased, dispatched, dead, token, error bool
+	order                                       jobOrder
+}
+
+// jobOrder is a job's place in its order.
+type jobOrder struct {
+	key        string
+	place      int64
+	waits, out bool
 }
 
 func newWorld(rt *rapid.T, t *testing.T, st *store.Store, rc *scripted) *world {
 	rc.reset()
-	for _, table := range []string{"dispatch_attempt", "dispatch_payload", "dispatch_job", "dispatch_endpoint", "dispatch_breaker", "node", `"AuditLog"`, "audit_pending"} {
+	for _, table := range []string{"dispatch_attempt", "dispatch_payload", "dispatch_job", "dispatch_endpoint", "dispatch_breaker", "dispatch_order", "node", `"AuditLog"`, "audit_pending"} {
 		write(t, st, `delete from `+table)
 	}
 	w := &world{t: t, st: st, rc: rc, paths: map[string]string{}, caps: map[string]int{}, budget: map[string]int{}, touched: map[string]bool{}, before: map[string]jobRow{}}
@@ -180,6 +194,7 @@ func (w *world) server(rt *rapid.T) *Dispatcher {
 func (w *world) accept(rt *rapid.T) {
 	d, endpoint := w.server(rt), rapid.SampledFrom(w.ids).Draw(rt, "endpoint")
 	n := NewJob{EndpointID: endpoint, ContentType: "text/plain", Payload: []byte("payload of " + w.paths[endpoint])}
+	n.OrderingKey = rapid.SampledFrom([]string{"", "", "k", "k", "l"}).Draw(rt, "key")
 	if rapid.IntRange(0, 9).Draw(rt, "expires") == 0 {
 		n.ExpireAt = time.Now().Add(20 * time.Millisecond)
 	}
@@ -335,11 +350,73 @@ func (w *world) replay(rt *rapid.T) {
 
 func (w *world) deadLetter(rt *rapid.T) {
 	id := w.job(rt)
+	holds := w.holders(rt)[id] || w.before[id].order.waits
 	_, err := w.server(rt).DeadLetterJob(context.Background(), admin, id, "not wanted")
-	if old := w.before[id].status; lawful(rt, err) != (old != string(Dispatched) && old != string(DeadLetter)) {
+	if old := w.before[id].status; lawful(rt, err) != (old != string(Dispatched) && (old != string(DeadLetter) || holds)) {
 		rt.Fatalf("giving up a job that was %s: %v", old, err)
 	}
 	w.touched[id] = true
+}
+
+// holders are the jobs that hold an order although they are dead.
+func (w *world) holders(rt *rapid.T) map[string]bool {
+	ids := map[string]bool{}
+	w.query(rt, `select j.id from dispatch_order o join dispatch_job j on j.id = o.turn_id where j.status = 'DEAD_LETTER'`, func(scan func(...any) error) error {
+		var id string
+		err := scan(&id)
+		ids[id] = true
+		return err
+	})
+	return ids
+}
+
+// holdOrders holds that of the jobs of a key one at most can be sent, that where one waits another has the
+// turn, and that they came in their order.
+func (w *world) holdOrders(rt *rapid.T, now map[string]jobRow) {
+	type key struct{ endpoint, key string }
+	turns, behind, open := map[key]string{}, map[key]int{}, map[key]int{}
+	w.query(rt, `select endpoint_id, ordering_key, coalesce(turn_id, '') from dispatch_order`, func(scan func(...any) error) error {
+		var k key
+		var id string
+		err := scan(&k.endpoint, &k.key, &id)
+		turns[k] = id
+		return err
+	})
+	for id, j := range now {
+		k := key{j.endpoint, j.order.key}
+		switch {
+		case k.key == "":
+			if j.order != (jobOrder{}) {
+				rt.Fatalf("job %s has no key, and is %+v", id, j)
+			}
+		case j.order.waits:
+			behind[k]++
+			if j.due || j.leased || turns[k] == id {
+				rt.Fatalf("job %s waits for its turn, and is %+v", id, j)
+			}
+		case j.due || j.leased:
+			if open[k]++; turns[k] != id {
+				rt.Fatalf("job %s is %+v, and the turn is %q's", id, j, turns[k])
+			}
+		}
+	}
+	for k, id := range turns {
+		if open[k] > 1 || id == "" && behind[k]+open[k] > 0 || id != "" && open[k] == 0 && now[id].reason == "" {
+			rt.Fatalf("of %v %d can be sent and %d wait, and the turn is %q's: %+v", k, open[k], behind[k], id, now[id])
+		}
+	}
+	w.rc.mu.Lock()
+	defer w.rc.mu.Unlock()
+	last := map[key]int64{}
+	for _, id := range w.rc.first {
+		j := now[id]
+		if k := (key{j.endpoint, j.order.key}); k.key != "" && !j.order.out {
+			if j.order.place < last[k] {
+				rt.Fatalf("job %s came behind a later one of its order: %+v", id, j)
+			}
+			last[k] = j.order.place
+		}
+	}
 }
 
 func (w *world) pause(rt *rapid.T) {
@@ -375,11 +452,13 @@ func (w *world) hold(rt *rapid.T) {
 	now := map[string]jobRow{}
 	w.query(rt, `
 		select id, endpoint_id, status, coalesce(dead_letter_reason, ''), attempt_count, attempt_budget, max_attempts, due_at is not null,
-		       lease_until is not null, dispatched_at is not null, dead_lettered_at is not null, lease_token is not null, last_error is not null
+		       lease_until is not null, dispatched_at is not null, dead_lettered_at is not null, lease_token is not null, last_error is not null,
+		       coalesce(ordering_key, ''), coalesce(order_place, 0), order_wait is not null, out_of_order
 		  from dispatch_job`, func(scan func(...any) error) error {
 		var id string
 		var j jobRow
-		err := scan(&id, &j.endpoint, &j.status, &j.reason, &j.attempts, &j.limit, &j.max, &j.due, &j.leased, &j.dispatched, &j.dead, &j.token, &j.error)
+		err := scan(&id, &j.endpoint, &j.status, &j.reason, &j.attempts, &j.limit, &j.max, &j.due, &j.leased, &j.dispatched, &j.dead, &j.token, &j.error,
+			&j.order.key, &j.order.place, &j.order.waits, &j.order.out)
 		now[id] = j
 		return err
 	})
@@ -425,6 +504,7 @@ func (w *world) hold(rt *rapid.T) {
 			rt.Fatalf("endpoint %s has %d leases, and its cap is %d", endpoint, n, w.caps[endpoint])
 		}
 	}
+	w.holdOrders(rt, now)
 	w.rc.mu.Lock()
 	wrong := w.rc.wrong
 	w.rc.mu.Unlock()
@@ -439,11 +519,11 @@ func (w *world) hold(rt *rapid.T) {
 func (w *world) holdJob(rt *rapid.T, id string, j jobRow, outcomes, told map[string]int, last string) {
 	status := Status(j.status)
 	waiting, final := status == Pending || status == Retrying, status == Dispatched || status == DeadLetter
-	if j.due != waiting || j.leased != (status == InFlight) || j.token != j.leased || j.dispatched != (status == Dispatched) ||
+	if j.due != (waiting && !j.order.waits) || j.leased != (status == InFlight) || j.token != j.leased || j.dispatched != (status == Dispatched) ||
 		j.dead != (status == DeadLetter) || (j.reason != "") != j.dead {
 		rt.Fatalf("job %s does not hold together: %+v", id, j)
 	}
-	if old := w.before[id]; (old.status == string(Dispatched) || old.status == string(DeadLetter)) && !w.touched[id] && j != old {
+	if old := w.before[id]; (old.status == string(Dispatched) || old.status == string(DeadLetter)) && !w.touched[id] && j.but(old) != old {
 		rt.Fatalf("job %s was at its end as %+v and is %+v", id, old, j)
 	}
 	// The budget counts failures, and nothing that was not the receiver's.
@@ -474,6 +554,12 @@ func (w *world) holdJob(rt *rapid.T, id string, j jobRow, outcomes, told map[str
 	if told["dispatch.job.accepted"] != 1 {
 		rt.Fatalf("job %s was accepted %d times", id, told["dispatch.job.accepted"])
 	}
+}
+
+// but is a row, but for whether it waits in its order, which another's replay can change.
+func (j jobRow) but(old jobRow) jobRow {
+	j.order.waits = old.order.waits
+	return j
 }
 
 func (w *world) took(id string) int {
@@ -522,7 +608,16 @@ func (w *world) finish(rt *rapid.T) {
 			}
 		}
 		w.halfOpen(rt)
+		for id := range w.holders(rt) {
+			if _, err := w.live[0].DeadLetterJob(context.Background(), admin, id, "the end"); err != nil {
+				rt.Fatal(err)
+			}
+			w.touched[id] = true
+		}
 		for _, d := range w.live {
+			if err := d.expire(context.Background()); err != nil {
+				rt.Fatal(err)
+			}
 			w.turnOf(rt, d, true)
 		}
 		w.hold(rt)

@@ -51,15 +51,21 @@ type Job struct {
 	DeadLetteredAt   time.Time
 	DeadLetterReason Reason
 	LastError        string
+	OrderingKey      string // "": it is in no order
+	OutOfOrder       bool   // it was replayed when later ones of its key had had their turn
 	ContentType      string
 	PayloadBytes     int
 	CreatedAt        time.Time
 	UpdatedAt        time.Time
+
+	place int64 // in its order
+	waits bool  // for its turn there
 }
 
 const jobColumns = `j.id, j.endpoint_id, p.document_id, p.owner_id, j.status, j.attempt_count, j.max_attempts,
 	j.due_at, j.expire_at, j.dispatched_at, j.dead_lettered_at, j.dead_letter_reason, j.last_error,
-	p.content_type, j.payload_size, j.created_at, j.updated_at`
+	p.content_type, j.payload_size, j.created_at, j.updated_at,
+	j.ordering_key, j.out_of_order, coalesce(j.order_place, 0), j.order_wait is not null`
 
 // fields are where a row of jobColumns goes.
 func (j *Job) fields() []any {
@@ -68,6 +74,7 @@ func (j *Job) fields() []any {
 		&j.AttemptCount, &j.MaxAttempts, store.Time(&j.NextRetryAt), store.Time(&j.ExpireAt),
 		store.Time(&j.DispatchedAt), store.Time(&j.DeadLetteredAt), store.String((*string)(&j.DeadLetterReason)),
 		store.String(&j.LastError), &j.ContentType, &j.PayloadBytes, store.Time(&j.CreatedAt), store.Time(&j.UpdatedAt),
+		store.String(&j.OrderingKey), &j.OutOfOrder, &j.place, &j.waits,
 	}
 }
 

@@ -60,8 +60,18 @@ func (d *Dispatcher) Replay(ctx context.Context, by audit.Principal, id string, 
 		if err != nil {
 			return nil, err
 		}
+		old, o, err := lockOrderOf(ctx, tx, old)
+		if err != nil {
+			return nil, err
+		}
 		if err := replayable(old, r, now); err != nil {
 			return nil, err
+		}
+		var waits, outOfOrder bool
+		if o != nil {
+			if waits, outOfOrder, err = old.rejoin(ctx, tx, o); err != nil {
+				return nil, err
+			}
 		}
 		var live int
 		err = tx.QueryRow(ctx, `select 1 from dispatch_endpoint where id = $1 and deleted_at is null`+tx.KeepAlive(), old.EndpointID).Scan(&live)
@@ -73,10 +83,11 @@ func (d *Dispatcher) Replay(ctx context.Context, by audit.Principal, id string, 
 		}
 		n, err := tx.Exec(ctx, `
 			update dispatch_job
-			   set status = 'PENDING', attempt_budget = attempt_count + max_attempts, due_at = $2, updated_at = $3,
-			       expire_at = coalesce($4, expire_at), dispatched_at = null, dead_lettered_at = null, dead_letter_reason = null
+			   set status = 'PENDING', attempt_budget = attempt_count + max_attempts, updated_at = $3,
+			       due_at = case when $6 then null else cast($2 as bigint) end, order_wait = case when $6 then cast($2 as bigint) end,
+			       out_of_order = out_of_order or $7, expire_at = coalesce($4, expire_at), dispatched_at = null, dead_lettered_at = null, dead_letter_reason = null
 			 where id = $1 and status = $5 and lease_until is null`,
-			id, atOnce, now.UnixMicro(), store.Micros(r.ExpireAt), string(old.Status))
+			id, atOnce, now.UnixMicro(), store.Micros(r.ExpireAt), string(old.Status), waits, outOfOrder)
 		if err != nil {
 			return nil, fmt.Errorf("replay job %s: %w", id, err)
 		}
@@ -87,6 +98,9 @@ func (d *Dispatcher) Replay(ctx context.Context, by audit.Principal, id string, 
 		details := map[string]any{"from": string(old.Status), "endpointId": old.EndpointID}
 		if r.Reason != "" {
 			details["reason"] = r.Reason
+		}
+		if outOfOrder {
+			details["outOfOrder"] = true
 		}
 		return []audit.Event{{Action: "dispatch.job.replayed", Entity: "DispatchJob", EntityID: id, Details: details}}, err
 	})
@@ -116,39 +130,53 @@ func replayable(job Job, r ReplayRequest, now time.Time) error {
 }
 
 // DeadLetterJob gives a job up, also one in flight: its lease is revoked and the call cancelled, and an
-// answer that still comes is kept as an attempt and changes nothing. fault.Conflict for a job that the
-// receiver has, or that is dead already.
+// answer that still comes is kept as an attempt and changes nothing. One that is dead and holds its order is
+// given up by it, too, and lets those behind it go. fault.Conflict for a job that the receiver has, or that
+// is dead already.
 func (d *Dispatcher) DeadLetterJob(ctx context.Context, by audit.Principal, id, reason string) (Job, error) {
 	if err := checkReason(reason); err != nil {
 		return Job{}, err
 	}
-	var job Job
+	var given Job
 	err := d.log.Change(ctx, by, func(tx *store.Tx) ([]audit.Event, error) {
 		now, err := tx.Now(ctx)
 		if err != nil {
 			return nil, err
 		}
+		job, err := readJob(ctx, tx, id)
+		if err != nil {
+			return nil, err
+		}
+		job, o, err := lockOrderOf(ctx, tx, job)
+		if err != nil {
+			return nil, err
+		}
+		holds := o != nil && job.Status == DeadLetter && (o.turn == job.place || job.waits)
 		n, err := tx.Exec(ctx, `
 			update dispatch_job
-			   set status = 'DEAD_LETTER', dead_letter_reason = 'OPERATOR', dead_lettered_at = $2, due_at = null,
-			       lease_token = null, lease_node = null, lease_until = null, updated_at = $2
-			 where id = $1 and status in ('PENDING', 'IN_FLIGHT', 'RETRYING')`, id, now.UnixMicro())
+			   set status = 'DEAD_LETTER', dead_letter_reason = 'OPERATOR', dead_lettered_at = coalesce(dead_lettered_at, $2), due_at = null,
+			       order_wait = null, lease_token = null, lease_node = null, lease_until = null, updated_at = $2
+			 where id = $1 and (status in ('PENDING', 'IN_FLIGHT', 'RETRYING') or $3 and status = 'DEAD_LETTER')`, id, now.UnixMicro(), holds)
+		if err == nil && n > 0 && o != nil {
+			err = passTurns(ctx, tx, map[orderKey]*order{job.order(): o}, map[orderKey]int64{job.order(): job.place})
+		}
 		if err != nil {
 			return nil, fmt.Errorf("dead-letter job %s: %w", id, err)
 		}
-		if job, err = readJob(ctx, tx, id); err != nil {
+		if given, err = readJob(ctx, tx, id); err != nil {
 			return nil, err
 		}
 		if n == 0 {
-			return nil, fault.New(fault.Conflict, "this job is %s already", job.Status).With("status", string(job.Status))
+			return nil, fault.New(fault.Conflict, "this job is %s already", given.Status).With("status", string(given.Status))
 		}
 		return []audit.Event{deadEvent(id, Operator, reason)}, nil
 	})
 	if err == nil {
 		d.changes.note(id)
 		d.cancelJob(id)
+		d.Wake()
 	}
-	return job, err
+	return given, err
 }
 
 // cancelJob ends a call of this server. Other servers see within a second that their lease is gone.

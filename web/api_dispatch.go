@@ -50,6 +50,8 @@ type Job struct {
 	DeadLetteredAt   *time.Time `json:"deadLetteredAt"`
 	DeadLetterReason *string    `json:"deadLetterReason" enum:"EXHAUSTED,PERMANENT,BLOCKED,EXPIRED,OPERATOR"`
 	LastError        *string    `json:"lastError"`
+	OrderingKey      *string    `json:"orderingKey"`
+	OutOfOrder       bool       `json:"outOfOrder" doc:"It was replayed when later ones of its key had had their turn"`
 	CreatedAt        time.Time  `json:"createdAt"`
 	UpdatedAt        time.Time  `json:"updatedAt"`
 }
@@ -90,6 +92,7 @@ func jobOf(j dispatch.Job) Job {
 		AttemptCount: j.AttemptCount, MaxAttempts: j.MaxAttempts, NextRetryAt: optional(j.NextRetryAt),
 		DispatchedAt: optional(j.DispatchedAt), DeadLetteredAt: optional(j.DeadLetteredAt),
 		DeadLetterReason: optional(string(j.DeadLetterReason)), LastError: optional(j.LastError),
+		OrderingKey: optional(j.OrderingKey), OutOfOrder: j.OutOfOrder,
 		CreatedAt: j.CreatedAt, UpdatedAt: j.UpdatedAt,
 	}
 }
@@ -125,6 +128,7 @@ type NewJob struct {
 	EndpointID   string          `json:"endpointId" maxLength:"64" doc:"Where to send it"`
 	ContentType  string          `json:"contentType" minLength:"1" maxLength:"255" example:"application/json"`
 	Payload      json.RawMessage `json:"payload" doc:"What to send: a string as that text, another JSON value as it is written here"`
+	OrderingKey  string          `json:"orderingKey,omitempty" maxLength:"255" doc:"Jobs of one endpoint and key are sent one after another, in the order in which they were accepted; one that dies holds those behind it until an operator acts"`
 	DeliverAfter time.Time       `json:"deliverAfter,omitzero" required:"false" doc:"Not to be sent before this time"`
 	ExpireAt     time.Time       `json:"expireAt,omitzero" required:"false" doc:"Not to be sent from this time on"`
 }
@@ -133,7 +137,7 @@ type NewJob struct {
 func (n NewJob) job() (dispatch.NewJob, error) {
 	payload, err := payloadOf(n.Payload, n.ContentType)
 	return dispatch.NewJob{
-		EndpointID: n.EndpointID, ContentType: n.ContentType, Payload: payload, DeliverAfter: n.DeliverAfter, ExpireAt: n.ExpireAt,
+		EndpointID: n.EndpointID, ContentType: n.ContentType, Payload: payload, OrderingKey: n.OrderingKey, DeliverAfter: n.DeliverAfter, ExpireAt: n.ExpireAt,
 	}, err
 }
 

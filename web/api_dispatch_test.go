@@ -23,7 +23,7 @@ const jobsPath = "/api/dispatch/jobs"
 // jobNames are the members of a job, as the contract lists them.
 var jobNames = []string{
 	"id", "endpointId", "documentId", "status", "attemptCount", "maxAttempts", "nextRetryAt", "dispatchedAt",
-	"deadLetteredAt", "deadLetterReason", "lastError", "createdAt", "updatedAt",
+	"deadLetteredAt", "deadLetterReason", "lastError", "orderingKey", "outOfOrder", "createdAt", "updatedAt",
 }
 
 // receivers is a receiver that keeps what arrives, by job, and answers as it is told.
@@ -100,7 +100,7 @@ func TestAcceptJob(t *testing.T) {
 		endpoint := paused(t, s)
 		before := time.Now().Add(-time.Second)
 		a := s.Do(t, "POST", jobsPath, ann, fields{
-			"endpointId": endpoint, "contentType": "text/plain", "payload": "hello",
+			"endpointId": endpoint, "contentType": "text/plain", "payload": "hello", "orderingKey": "customer-7",
 			"deliverAfter": "2099-01-01T01:00:00+01:00", "expireAt": "2099-06-01T02:00:00.123456789+02:00",
 		}, "X-Request-Id", "accept-1").Want(t, 202)
 		wantNames(t, a.Body, "job")
@@ -108,6 +108,7 @@ func TestAcceptJob(t *testing.T) {
 		for name, want := range (fields{
 			"endpointId": endpoint, "documentId": nil, "status": "PENDING", "attemptCount": 0.0, "maxAttempts": 12.0,
 			"nextRetryAt": "2099-01-01T00:00:00Z", "dispatchedAt": nil, "deadLetteredAt": nil, "deadLetterReason": nil, "lastError": nil,
+			"orderingKey": "customer-7", "outOfOrder": false,
 		}) {
 			if got := a.At("job." + name); got != want {
 				t.Errorf("%s is %v, want %v", name, got, want)
@@ -236,6 +237,9 @@ func TestJobsThatAreRefused(t *testing.T) {
 			{"half a surrogate", `{"endpointId":"` + endpoint + `","contentType":"text/plain","payload":"\ud800"}`, 400, "surrogate"},
 			{"something behind it", `{"endpointId":"` + endpoint + `","contentType":"text/plain","payload":"x"}{}`, 400, "behind"},
 			{"no body", nil, 400, "body"},
+			{"a long key", job(fields{"orderingKey": strings.Repeat("k", 256)}), 422, "form"},
+			{"a long key in bytes", job(fields{"orderingKey": strings.Repeat("ä", 128)}), 422, "orderingKey has at most 255"},
+			{"a key with a control character", job(fields{"orderingKey": "a\tb"}), 422, "orderingKey"},
 			{"over before it came", job(fields{"expireAt": "2020-01-01T00:00:00Z"}), 422, "expireAt is over"},
 			{"due when it is over", job(fields{"expireAt": "2099-01-01T00:00:00Z", "deliverAfter": "2099-01-01T00:00:00Z"}), 422, "deliverAfter is not before expireAt"},
 			{"later than there is a form for", job(fields{"deliverAfter": "9999-12-31T23:59:59-12:00"}), 422, "9999"},
