@@ -44,7 +44,7 @@ func TestClientAddress(t *testing.T) {
 		{"no socket", "@", nil, "0.0.0.0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := &Server{Deps: Deps{Logger: slog.New(slog.DiscardHandler)}}
+			s := &Server{Deps: Deps{Logger: slog.New(slog.DiscardHandler), Runbook: runbook.New(runbook.Options{})}}
 			s.forwarding.trusted = proxies
 			r := &http.Request{RemoteAddr: tt.peer, Host: "localhost", Header: http.Header{}}
 			if tt.forwarded != nil {
@@ -86,7 +86,7 @@ func TestDirectLoopback(t *testing.T) {
 		{"127.0.0.1:5", "", "", false},
 	} {
 		for _, trusted := range [][]netip.Prefix{nil, {netip.MustParsePrefix("127.0.0.0/8")}} {
-			s := &Server{Deps: Deps{Logger: slog.New(slog.DiscardHandler)}}
+			s := &Server{Deps: Deps{Logger: slog.New(slog.DiscardHandler), Runbook: runbook.New(runbook.Options{})}}
 			s.forwarding.trusted = trusted
 			r := &http.Request{RemoteAddr: tt.peer, Host: tt.host, Header: http.Header{}}
 			if tt.header != "" {
