@@ -238,6 +238,39 @@ func TestKilledUnderLoad(t *testing.T) {
 	})
 }
 
+// TestKilledIsSentAgain kills the program while the receiver has jobs in its hands, and starts it again: it
+// knows them for its own, and waits for nobody's silence before it sends them again.
+func TestKilledIsSentAgain(t *testing.T) {
+	t.Parallel()
+	storetest.EachURL(t, func(t *testing.T, databaseURL string) {
+		rc := newCountingReceiver(t)
+		p := newProcess(t, databaseURL)
+		p.start()
+		p.firstAdmin()
+		var held []string
+		for range 8 {
+			held = append(held, p.accept(p.endpoint(rc.URL), "hold"))
+		}
+		await(t, "the jobs are at the receiver", func() bool {
+			return !slices.ContainsFunc(held, func(id string) bool { return rc.seenTimes(id) == 0 })
+		})
+		p.kill()
+		restarted := time.Now()
+		p.start()
+		await(t, "the jobs are sent again", func() bool { return len(rc.missing(held)) == 0 })
+		rc.mu.Lock()
+		var last time.Duration
+		for _, id := range held {
+			last = max(last, rc.again[id].Sub(restarted))
+		}
+		rc.mu.Unlock()
+		t.Logf("%d jobs that were in flight are sent again within %d ms of the restart", len(held), last.Milliseconds())
+		if last > 10*time.Second { // without a name of its own a server's leases end after 15 s
+			t.Errorf("they were sent again after %v, as those of a server that nobody knows", last)
+		}
+	})
+}
+
 func waitUntilNothingIsUnfinished(t *testing.T, p *process) {
 	t.Helper()
 	for _, status := range []string{"PENDING", "RETRYING", "IN_FLIGHT"} {

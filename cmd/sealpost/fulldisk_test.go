@@ -10,11 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sealpost/client"
 )
@@ -132,9 +134,38 @@ func (d *smallDisk) accept(p *process) { d.limit(p, "unlimited") }
 
 func (d *smallDisk) limit(p *process, bytes string) {
 	d.t.Helper()
+	if p.cmd.ProcessState != nil { // a limit ends with its process
+		return
+	}
 	out, err := exec.CommandContext(d.t.Context(), "prlimit", "--pid", strconv.Itoa(p.cmd.Process.Pid), "--fsize="+bytes+":").CombinedOutput()
 	if err != nil {
 		d.t.Fatalf("set the file size limit: %v\n%s", err, out)
+	}
+}
+
+// readOnly makes the disk one that takes no writes for a server that is started now, by what it gives to put
+// before the program; writable ends it. No server runs.
+func (d *smallDisk) readOnly() (within []string) {
+	d.t.Helper()
+	if !d.mount {
+		return append(slices.Clone(d.enter), "prlimit", "--fsize=0:")
+	}
+	d.remount("ro")
+	return d.enter
+}
+
+func (d *smallDisk) writable() {
+	d.t.Helper()
+	if d.mount {
+		d.remount("rw")
+	}
+}
+
+func (d *smallDisk) remount(how string) {
+	d.t.Helper()
+	args := append(slices.Clone(d.enter[1:]), "mount", "-o", "remount,"+how, d.dir)
+	if out, err := exec.CommandContext(d.t.Context(), d.enter[0], args...).CombinedOutput(); err != nil {
+		d.t.Fatalf("remount the disk %s: %v\n%s", how, err, out)
 	}
 }
 
@@ -243,6 +274,49 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("the audit log tells of it as %+v", e)
 		}
 	}
+	if err := p.stop(); err != nil {
+		t.Errorf("the server ended with %v", err)
+	}
+	checkNothingHalfWritten(t, d.copyOut())
+}
+
+// TestStartOnADiskThatTakesNoWrites starts the program where it cannot write to its database, as after a machine
+// has come up with its disk read-only, or full: it says so and ends, so that whoever started it knows, and starts
+// when that is over, with all that was there.
+func TestStartOnADiskThatTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	d := newSmallDisk(t)
+	rc := newCountingReceiver(t)
+	p := newProcess(t, "sqlite:"+d.dir+"/sealpost.db")
+	p.within = d.enter
+	p.start()
+	p.firstAdmin()
+	held := p.accept(p.endpoint(rc.URL), "hold")
+	await(t, "the job is at the receiver", func() bool { return rc.seenTimes(held) == 1 })
+	p.kill()
+
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	within := d.readOnly()
+	args := append(slices.Clone(within), path, "serve")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = p.env
+	out, err := cmd.CombinedOutput()
+	exit, ended := errors.AsType[*exec.ExitError](err)
+	if !ended || exit.ExitCode() != 1 || bytes.Contains(out, []byte("listening")) {
+		t.Errorf("started on a disk that takes no writes: %v\n%s", err, out)
+	}
+	if !bytes.Contains(out, []byte("read-only file system")) && !bytes.Contains(out, []byte("the database's disk ")) {
+		t.Errorf("it does not say why:\n%s", out)
+	}
+	d.writable()
+	p.start()
+	await(t, "the job is sent again", func() bool { return len(rc.missing([]string{held})) == 0 })
+	waitUntilNothingIsUnfinished(t, p)
 	if err := p.stop(); err != nil {
 		t.Errorf("the server ended with %v", err)
 	}
