@@ -42,7 +42,7 @@ func (a *Accounts) ReauthPasskey(ctx context.Context, by audit.Principal, answer
 	if err != nil {
 		return time.Time{}, err
 	}
-	counters := passkeyCounters(by.UserID, by.IP)
+	counters := counters("passkey-confirm", by.UserID, by.IP) // its own: nobody's guesses at a password keep the owner from it
 	if err := a.attempt(ctx, a.o.Login, counters); err != nil {
 		return time.Time{}, err
 	}
