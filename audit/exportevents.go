@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bufio"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -69,14 +70,14 @@ func (l *Log) WriteEvents(ctx context.Context, w io.Writer, format string, f Fil
 
 // eventWriter writes events in one of the forms.
 type eventWriter struct {
-	out   io.Writer
+	lines *bufio.Writer
 	table *csv.Writer // nil: lines of JSON
 }
 
 func newEventWriter(w io.Writer, format string) (eventWriter, error) {
 	switch format {
 	case FormatJSONL:
-		return eventWriter{out: w}, nil
+		return eventWriter{lines: bufio.NewWriterSize(w, 1<<16)}, nil
 	case FormatCSV:
 		e := eventWriter{table: csv.NewWriter(w)}
 		return e, e.table.Write(csvColumns)
@@ -90,8 +91,8 @@ var csvColumns = []string{
 
 func (e eventWriter) write(text string) error {
 	if e.table == nil {
-		_, err := io.WriteString(e.out, text+"\n")
-		return err
+		_, _ = e.lines.WriteString(text)
+		return e.lines.WriteByte('\n')
 	}
 	r, err := parseRecord(text)
 	if err != nil {
@@ -126,7 +127,7 @@ func defused(cell string) string {
 
 func (e eventWriter) flush() error {
 	if e.table == nil {
-		return nil
+		return e.lines.Flush()
 	}
 	e.table.Flush()
 	return e.table.Error()

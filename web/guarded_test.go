@@ -75,6 +75,8 @@ var guarded = map[string]any{
 	"PATCH /api/admin/dispatch/endpoints/{id}":              nil,
 	"DELETE /api/admin/dispatch/endpoints/{id}":             nil,
 	"POST /api/admin/dispatch/endpoints/{id}/rotate-secret": nil,
+	// exports
+	"GET /api/admin/audit/export": nil,
 	// API keys
 	"POST /api/admin/api-keys":        nil,
 	"DELETE /api/admin/api-keys/{id}": nil,

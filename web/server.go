@@ -73,6 +73,7 @@ func New(d Deps) *Server {
 	s.apiKeyRoutes()
 	s.auditRoutes()
 	s.auditLogRoutes()
+	s.auditExportRoutes()
 	s.dispatchRoutes()
 	s.documentRoutes()
 	s.assistRoutes()

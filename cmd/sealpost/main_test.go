@@ -50,6 +50,8 @@ func (s stopsPostgres) Run() int {
 //	post URL FILE [SECRET ID [AGE]]   sends a file, signed, and makes "STATUS" the standard output
 //	terminate                sends SIGTERM to the programs in the background
 //	fakesecrets FILE…        makes each FILE hold 32 random bytes in base64
+//	waitfile FILE            waits until a file is there
+//	replaceonce FILE OLD NEW replaces the first OLD of a file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -57,6 +59,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": scriptStatus, "freeport": scriptFreePort, "serving": scriptServing, "get": scriptGet,
 			"post": scriptPost, "terminate": scriptTerminate, "fakesecrets": scriptSecrets,
+			"waitfile": scriptWaitFile, "replaceonce": scriptReplaceOnce,
 		},
 	})
 }
@@ -161,4 +164,21 @@ func scriptSecrets(ts *testscript.TestScript, _ bool, args []string) {
 		_, _ = rand.Read(b)
 		ts.Check(os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString(b)+"\n"), 0o600))
 	}
+}
+
+func scriptWaitFile(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("%s does not come", args[0])
+}
+
+func scriptReplaceOnce(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[1]) {
+		ts.Fatalf("%s has no %s", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Replace(text, args[1], args[2], 1)), 0o600))
 }
