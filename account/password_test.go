@@ -236,8 +236,9 @@ func TestWhatEndsAResetToken(t *testing.T) {
 					wantFault(t, f.ChoosePassword(f.ctx(), from, r.Token, "weak"), fault.Invalid) // it is there to the last
 					f.clock.add(time.Microsecond)
 				}
-				for what, token := range map[string]string{"spent": r.Token, "unknown": newOpaque(resetPrefix), "no token": "x",
-					"of another kind": newOpaque(enrollmentPrefix)} {
+				for what, token := range map[string]string{
+					"spent": r.Token, "unknown": newOpaque(resetPrefix), "no token": "x", "of another kind": newOpaque(enrollmentPrefix),
+				} {
 					err := f.ChoosePassword(f.ctx(), from, token, goodPassword)
 					wantFault(t, err, fault.Unauthenticated)
 					if err.Error() != resetOver().Error() {
