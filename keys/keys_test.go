@@ -165,6 +165,7 @@ func TestDerivedKeysNeverChange(t *testing.T) {
 		"FingerprintKey":      "4f0508ed7319e49c",
 		"EnvelopeMAC":         "2df4a087da6b999f",
 		"DocumentSeal":        "d73368aaecf58961",
+		"TreeHead":            "3da0985732892688",
 	}
 	key := keys.NewKey(keys.NewID(), secret(7))
 	seen := map[string]string{}

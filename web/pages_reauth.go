@@ -65,7 +65,7 @@ func (p *page) passkeyToConfirm() (*passkeyAsk, error) {
 	options, err := p.Accounts.PasskeyReauthStart(p.ctx, p.by)
 	switch {
 	case fault.Is(err, fault.Conflict): // there is none
-		return nil, nil //nolint:nilerr // and a password confirms
+		return nil, nil
 	case err != nil:
 		return nil, err
 	}
