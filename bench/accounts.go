@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -83,23 +84,29 @@ func measureLogin(ctx context.Context, o Options, p *program, _ *floor) ([]figur
 		}
 		bodies[i] = loginBody(email, loginPassword)
 	}
-	alone := func() float64 { return hashRate(o.Each / 2) }
-	before := alone()
-	var next atomic.Int64
-	rate, _, err := hammerBy(ctx, loginClients, o.Each, func(ctx context.Context) error {
+	before, hashTime := hashRate(o.Each / 2)
+	var next, signedIn atomic.Int64
+	began := p.processorTime()
+	rate, err := completions(ctx, loginClients, o.Each, func(ctx context.Context) error {
 		body := bodies[int(next.Add(1))%loginClients]
 		answer, status, err := fetch(ctx, p.api.HTTP, http.MethodPost, p.api.URL+"/api/auth/login", "", body)
 		if err == nil && status != http.StatusOK {
 			err = fmt.Errorf("sign in: %d: %.200s", status, answer)
 		}
+		signedIn.Add(1)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	each := (p.processorTime() - began) / time.Duration(max(1, signedIn.Load()))
+	after, _ := hashRate(o.Each / 2)
 	figures := []figure{{
 		name: fmt.Sprintf("sign-in, %d clients", loginClients), value: perSecond(rate),
-		ratio: ratio(rate, (before+alone())/2, "the hash alone"), hold: "DESIGN §9: ≥ 90 %",
+		ratio: ratio(rate, (before+after)/2, "the hash alone"), hold: "DESIGN §9: ≥ 90 %",
+	}, {
+		// The same in the server's processor time, which says more on a machine that others use too.
+		name: "  processor time of a sign-in", value: millis(each), ratio: ratioOf(hashTime, each) + " the hash, " + millis(hashTime),
 	}}
 	more, err := crowded(ctx, o, p, bodies)
 	if err != nil {
@@ -109,12 +116,42 @@ func measureLogin(ctx context.Context, o Options, p *program, _ *floor) ([]figur
 	return append(append(figures, more...), told...), err
 }
 
-// hashRate is how many password hashes a second this machine computes with all its processors, with the
-// parameters of ours (argon2id, 19 MiB, 2 passes).
-func hashRate(d time.Duration) float64 {
+// completions is how many calls a second end, whenever they began: what hammerBy leaves out, the calls that
+// it finds under way, is a good part of them where each waits for many others.
+func completions(ctx context.Context, by int, d time.Duration, fn func(context.Context) error) (float64, error) {
+	warm := time.Now().Add(d / 4)
+	end := warm.Add(d)
 	var n atomic.Int64
 	var wg sync.WaitGroup
-	start := time.Now()
+	errs := make(chan error, by)
+	for range by {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				if err := fn(ctx); err != nil {
+					errs <- err
+					return
+				}
+				if now := time.Now(); now.After(warm) && now.Before(end) {
+					n.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return 0, err
+	default:
+		return float64(n.Load()) / d.Seconds(), nil
+	}
+}
+
+// hashRate is how many password hashes a second this machine computes with all its processors, with the
+// parameters of ours (argon2id, 19 MiB, 2 passes), and how much processor time each takes.
+func hashRate(d time.Duration) (rate float64, each time.Duration) {
+	var n atomic.Int64
+	var wg sync.WaitGroup
+	start, began := time.Now(), ownProcessorTime()
 	salt := make([]byte, 16)
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
@@ -125,7 +162,20 @@ func hashRate(d time.Duration) float64 {
 		})
 	}
 	wg.Wait()
-	return float64(n.Load()) / time.Since(start).Seconds()
+	return float64(n.Load()) / time.Since(start).Seconds(), (ownProcessorTime() - began) / time.Duration(n.Load())
+}
+
+func ratioOf(a, b time.Duration) string {
+	return fmt.Sprintf("%.0f %% of it", 100*float64(a)/float64(max(1, b)))
+}
+
+// ownProcessorTime is how long this process has been computing.
+func ownProcessorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // crowded signs 500 in at once, again and again, and watches the server's memory and somebody else's

@@ -157,6 +157,22 @@ func (p *program) rss() int64 {
 	return 0
 }
 
+// processorTime is how long the server has been computing; 0 where the system does not tell.
+func (p *program) processorTime() time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // the name before may have spaces
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond // Linux counts hundredths of a second for programs
+}
+
 // reopen opens a closed log again, to write on.
 func reopen(f *os.File) (*os.File, error) {
 	return os.OpenFile(f.Name(), os.O_APPEND|os.O_WRONLY, 0o600)
