@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/netip"
 	"slices"
@@ -62,18 +63,18 @@ func only(t *testing.T, variable string, environ []string) Problem {
 
 // plainView is the part of a Config that can be compared.
 type plainView struct {
-	Env, Host, PublicURL, DataDir, DatabaseURL, OTLP string
-	Port, RotationMaxAgeDays                         int
-	TLS                                              TLS
-	TrustedProxies, AllowedNetworks                  []string
-	Audit                                            Audit
-	Auth                                             Auth
-	AI                                               AI
-	MaxAttempts, Concurrency, EndpointConcurrency    int
-	Backoff, Timeout, AlertWindow, AlertCooldown     time.Duration
-	AlertThreshold, PayloadRetentionDays             int
-	AlertWebhook                                     string
-	AllowPrivateNetworks                             bool
+	Env, Host, PublicURL, DataDir, DatabaseURL, OTLP         string
+	Port, RotationMaxAgeDays                                 int
+	TLS                                                      TLS
+	TrustedProxies, AllowedNetworks                          []string
+	Audit                                                    Audit
+	Auth                                                     Auth
+	AI                                                       AI
+	MaxAttempts, Concurrency, EndpointConcurrency            int
+	Backoff, Timeout, AlertWindow, AlertCooldown, AlertQueue time.Duration
+	AlertThreshold, PayloadRetentionDays                     int
+	AlertWebhook, AlertSecret                                string
+	AllowPrivateNetworks                                     bool
 }
 
 func view(c *Config) plainView {
@@ -85,9 +86,9 @@ func view(c *Config) plainView {
 		TrustedProxies: words(c.TrustedProxies), AllowedNetworks: words(d.AllowedNetworks),
 		Audit: c.Audit, Auth: c.Auth, AI: c.AI,
 		MaxAttempts: d.MaxAttempts, Concurrency: d.Concurrency, EndpointConcurrency: d.EndpointConcurrency,
-		Backoff: d.Backoff, Timeout: d.Timeout, AlertWindow: d.Alert.Window, AlertCooldown: d.Alert.Cooldown,
+		Backoff: d.Backoff, Timeout: d.Timeout, AlertWindow: d.Alert.Window, AlertCooldown: d.Alert.Cooldown, AlertQueue: d.Alert.Queue,
 		AlertThreshold: d.Alert.Threshold, PayloadRetentionDays: d.PayloadRetentionDays,
-		AlertWebhook: string(d.Alert.WebhookURL.Reveal()), AllowPrivateNetworks: d.AllowPrivateNetworks,
+		AlertWebhook: string(d.Alert.WebhookURL.Reveal()), AlertSecret: string(d.Alert.WebhookSecret.Reveal()), AllowPrivateNetworks: d.AllowPrivateNetworks,
 	}
 }
 
@@ -113,7 +114,7 @@ func defaults() plainView {
 		AI:          AI{BaseURL: "https://api.openai.com/v1", Model: "gpt-4.1-mini"},
 		MaxAttempts: 12, Backoff: 15 * time.Second, Timeout: 30 * time.Second,
 		Concurrency: 256, EndpointConcurrency: 16,
-		AlertThreshold: 5, AlertWindow: time.Hour, AlertCooldown: 30 * time.Minute,
+		AlertThreshold: 5, AlertWindow: time.Hour, AlertCooldown: 30 * time.Minute, AlertQueue: 15 * time.Minute,
 		AllowPrivateNetworks: true,
 	}
 }
@@ -154,6 +155,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"DISPATCH_MAX_ATTEMPTS=14", "DISPATCH_BACKOFF_MS=15", "DISPATCH_TIMEOUT_SECONDS=16",
 		"DISPATCH_CONCURRENCY=17", "DISPATCH_ENDPOINT_CONCURRENCY=18", "DISPATCH_DEAD_LETTER_ALERT_THRESHOLD=19",
 		"DISPATCH_DEAD_LETTER_ALERT_WINDOW_MINUTES=20", "DISPATCH_DEAD_LETTER_ALERT_COOLDOWN_MINUTES=21",
+		"DISPATCH_QUEUE_ALERT_MINUTES=23", "ALERT_WEBHOOK_SECRET=whsec_" + base64.StdEncoding.EncodeToString([]byte("twenty-four bytes of text")),
 		"ALERT_WEBHOOK_URL=http://chat.example/hook?token=abc", "DISPATCH_PAYLOAD_RETENTION_DAYS=22",
 		"DISPATCH_ALLOW_PRIVATE_NETWORKS=false", "DISPATCH_ALLOWED_NETWORKS=fd00::/8",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318",
@@ -170,7 +172,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		RotationMaxAgeDays: 13, AI: AI{"http://ollama:11434/v1", "llama3.2:3b"},
 		MaxAttempts: 14, Backoff: 15 * time.Millisecond, Timeout: 16 * time.Second,
 		Concurrency: 17, EndpointConcurrency: 18, AlertThreshold: 19, AlertWindow: 20 * time.Minute,
-		AlertCooldown: 21 * time.Minute, AlertWebhook: "http://chat.example/hook?token=abc", PayloadRetentionDays: 22,
+		AlertCooldown: 21 * time.Minute, AlertQueue: 23 * time.Minute, AlertWebhook: "http://chat.example/hook?token=abc", AlertSecret: "twenty-four bytes of text", PayloadRetentionDays: 22,
 		AllowedNetworks: []string{"fd00::/8"}, OTLP: "http://localhost:4318",
 	}
 	if diff := cmp.Diff(want, view(c)); diff != "" {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/gob"
 	"encoding/json"
 	"encoding/xml"
@@ -72,6 +73,8 @@ func TestConfigIsNeverPrintedWithSecrets(t *testing.T) {
 		"DATABASE_URL":      "postgres://sealpost:pw-8d1f0c77@db.example/sealpost?sslmode=verify-full",
 		"ALERT_WEBHOOK_URL": "https://hooks.example/services/T0/B0/tok-55aa01",
 		"OPENAI_API_KEY":    "sk-live-66bb02",
+
+		"ALERT_WEBHOOK_SECRET": "whsec_" + randomKey(),
 	}
 	for _, v := range Variables() {
 		if v.Section == "Secrets" && v.Secret {
@@ -99,7 +102,7 @@ func TestConfigIsNeverPrintedWithSecrets(t *testing.T) {
 	fmt.Fprint(&out, warnings)
 	for name, value := range secrets {
 		mustNotShow(t, out.String(), value)
-		if key, err := base64Key(value, false); err == nil {
+		if key, err := base64Key(strings.TrimPrefix(value, "whsec_"), false); err == nil {
 			mustNotShow(t, out.String(), string(key))
 		}
 		if name == "DATABASE_URL" {
@@ -166,5 +169,21 @@ func TestSecretKeepsItsOwnBytes(t *testing.T) {
 	}
 	if s.Source() != (Source{Kind: Given}) {
 		t.Error(s.Source())
+	}
+}
+
+func TestSigningSecretOfStandardWebhooks(t *testing.T) {
+	of := func(n int) string {
+		return "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", n)))
+	}
+	for text, want := range map[string]string{
+		of(24): "", of(64): "", of(23): "base64 of 23 bytes", of(65): "base64 of 65 bytes",
+		strings.TrimPrefix(of(32), "whsec_"): "do not begin with whsec_", "whsec_" + strings.Repeat("-", 32): "not base64", "whsec_": "base64 of 0 bytes",
+		"WHSEC_" + strings.TrimPrefix(of(32), "whsec_"): "do not begin with whsec_",
+	} {
+		key, err := signingSecret(text, true)
+		if want == "" && (err != nil || strings.Trim(string(key), "k") != "") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d characters: %v, want %q", len(text), err, want)
+		}
 	}
 }

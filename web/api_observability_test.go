@@ -37,7 +37,7 @@ func TestObservabilitySummary(t *testing.T) {
 			t.Errorf("the window is from %v to %v", from, to)
 		}
 		alert := a.Body["alerts"].([]any)[0].(map[string]any)
-		wantNames(t, alert, "name", "up", "count", "threshold", "windowMinutes", "raisedAt", "delivery", "sentAt", "lastError")
+		wantNames(t, alert, "name", "up", "text", "path", "count", "threshold", "windowMinutes", "raisedAt", "delivery", "sentAt", "lastError")
 		if alert["name"] != "dispatch.dead_letter" || alert["up"] != false || alert["threshold"] != 2.0 || alert["raisedAt"] != nil {
 			t.Errorf("the alert is %v", alert)
 		}

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,6 +11,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"sealpost/audit"
 	"sealpost/store"
@@ -116,6 +121,76 @@ func TestMetrics(t *testing.T) {
 	if strings.Contains(text, "somewhere") || strings.Contains(text, "conflict") {
 		t.Error("a path that was asked for is a label")
 	}
+}
+
+// What Prometheus reads, its own parser reads; every metric has its help, its unit in its name, and few series.
+func TestMetricsAsPrometheusReadsThem(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		s := webtest.Start(t, st)
+		admin := s.SignIn(t, "ann", audit.Admin)
+		for i := range 3 {
+			endpoint := text(t, s.Do(t, "POST", "/api/admin/dispatch/endpoints", admin, fields{"name": fmt.Sprint("receiver ", i), "url": "http://127.0.0.1:9/"}).Want(t, 201), "endpoint.id")
+			s.Do(t, "POST", "/api/dispatch/jobs", admin, fields{"endpointId": endpoint, "contentType": "application/json", "payload": fields{}}).Want(t, 202)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ran := make(chan struct{})
+		go func() {
+			defer close(ran)
+			s.Alerts.Run(ctx)
+		}()
+		defer func() {
+			stop()
+			<-ran
+		}()
+		value := func(m *dto.Metric) float64 { return m.GetCounter().GetValue() + m.GetGauge().GetValue() }
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			a := s.Do(t, "GET", "/metrics", "", nil).Want(t, 200)
+			parser := expfmt.NewTextParser(model.LegacyValidation)
+			families, err := parser.TextToMetricFamilies(strings.NewReader(a.Text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			attempts := families["sealpost_dispatch_attempt_duration_seconds"].GetMetric()
+			tried := 0
+			for _, m := range attempts {
+				tried += int(m.GetHistogram().GetSampleCount())
+			}
+			up := families["sealpost_alert_up"].GetMetric()
+			if tried < 3 || len(up) != 3 {
+				if time.Now().After(end) {
+					t.Fatalf("%d attempts, %d alerts:\n%s", tried, len(up), a.Text)
+				}
+				continue
+			}
+			for name, want := range map[string]float64{
+				"sealpost_dispatch_jobs_accepted_total": 3, "sealpost_dispatch_jobs_delivered_total": 0, "sealpost_dispatch_in_flight_limit": 256,
+				"sealpost_build_info": 1, "sealpost_alert_up": 0,
+			} {
+				if f := families[name]; f == nil || value(f.GetMetric()[0]) != want {
+					t.Errorf("%s is %v", name, f)
+				}
+			}
+			for _, name := range []string{
+				"sealpost_dispatch_jobs_dead_lettered_total", "sealpost_dispatch_attempts_retried_total", "sealpost_dispatch_attempts_interrupted_total",
+				"sealpost_dispatch_jobs_replayed_total", "sealpost_dispatch_in_flight", "sealpost_dispatch_oldest_waiting_seconds",
+				"sealpost_dispatch_oldest_due_seconds", "go_goroutines", "process_cpu_seconds_total",
+			} {
+				if families[name] == nil {
+					t.Errorf("there is no %s", name)
+				}
+			}
+			for name, f := range families {
+				counter := f.GetType() == dto.MetricType_COUNTER
+				if f.GetHelp() == "" || counter != strings.HasSuffix(name, "_total") {
+					t.Errorf("%s is a %v: %q", name, f.GetType(), f.GetHelp())
+				}
+				if strings.HasPrefix(name, "sealpost_dispatch") && len(f.GetMetric()) > 6 {
+					t.Errorf("%s has %d series", name, len(f.GetMetric()))
+				}
+			}
+			return
+		}
+	})
 }
 
 func TestTrustedProxy(t *testing.T) {

@@ -63,7 +63,7 @@ func TestStreamOfAlertsAndControls(t *testing.T) {
 			t.Errorf("the alert is told of as %v", up)
 		}
 		wantNames(t, own.told("alert", func(a map[string]any) bool { return a["status"] == "up" }), "id", "status")
-		wantPage(t, v.get("/jobs"), 200, "1 dead letter<", `role="alert"`)
+		wantPage(t, v.get("/jobs"), 200, "1 dead letter within 60 minutes", `role="alert"`)
 		right := answering(t, 200, "yes")
 		if _, err := s.Dispatch.ChangeEndpoint(t.Context(), operator, endpoint, dispatch.EndpointChange{URL: &right}); err != nil {
 			t.Fatal(err)

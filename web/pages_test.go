@@ -409,7 +409,7 @@ func TestPagesByRole(t *testing.T) {
 		"POST /users/{id}/sign-out",
 	}
 	readers := []string{
-		"GET /endpoints", "GET /endpoints/{id}", "GET /runbook", "POST /runbook/check", "GET /audit", "GET /audit/{id}", "GET /secrets",
+		"GET /endpoints", "GET /endpoints/{id}", "GET /observability", "GET /runbook", "POST /runbook/check", "GET /audit", "GET /audit/{id}", "GET /secrets",
 		"GET /retention",
 	}
 	for _, role := range []audit.Role{audit.Author, audit.Auditor} {
