@@ -95,14 +95,7 @@ func (d *Dispatcher) Replay(ctx context.Context, by audit.Principal, id string, 
 			return nil, fault.New(fault.Conflict, "job %s is being changed just now: look at it again", id)
 		}
 		job, err = readJob(ctx, tx, id)
-		details := map[string]any{"from": string(old.Status), "endpointId": old.EndpointID}
-		if r.Reason != "" {
-			details["reason"] = r.Reason
-		}
-		if outOfOrder {
-			details["outOfOrder"] = true
-		}
-		return []audit.Event{{Action: "dispatch.job.replayed", Entity: "DispatchJob", EntityID: id, Details: details}}, err
+		return []audit.Event{replayedEvent(old, r.Reason, outOfOrder)}, err
 	})
 	d.changes.note(id)
 	d.Wake()

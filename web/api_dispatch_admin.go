@@ -30,6 +30,11 @@ func (s *Server) adminJobRoutes() {
 		Method: http.MethodPost, Path: "/api/admin/dispatch/{jobId}/replay", Tags: tags, Summary: "Give a job a fresh budget of attempts",
 	}, s.replayJob)
 	route(s, admin, huma.Operation{
+		Method: http.MethodPost, Path: "/api/admin/dispatch/replay", Tags: tags, Summary: "Replay dead jobs, the oldest first",
+		Description: "Jobs that cannot be replayed so are left out: of deleted endpoints, without a payload any more, and those that are over, " +
+			"unless expireAt gives them a new end. They become due behind what is due already.",
+	}, s.replayJobs)
+	route(s, admin, huma.Operation{
 		Method: http.MethodPost, Path: "/api/admin/dispatch/{jobId}/dead-letter", Tags: tags, Summary: "Give a job up",
 	}, s.deadLetterJob)
 }
@@ -131,6 +136,50 @@ func (s *Server) replayJob(ctx context.Context, in *replayInput) (*jobOutput, er
 		r = dispatch.ReplayRequest{Force: in.Body.Force, Reason: in.Body.Reason, ExpireAt: in.Body.ExpireAt}
 	}
 	return jobOut(s.Dispatch.Replay(ctx, in.Principal, in.JobID, r))
+}
+
+// ReplayFilter chooses dead jobs. What it does not name fits all.
+type ReplayFilter struct {
+	Status           string    `json:"status,omitempty" enum:"DEAD_LETTER"`
+	EndpointID       string    `json:"endpointId,omitempty" maxLength:"64"`
+	DeadLetterReason string    `json:"deadLetterReason,omitempty" enum:"EXHAUSTED,PERMANENT,BLOCKED,EXPIRED,OPERATOR"`
+	From             time.Time `json:"from,omitzero" required:"false" doc:"Accepted not before this time"`
+	To               time.Time `json:"to,omitzero" required:"false" doc:"Accepted before this time"`
+	Q                string    `json:"q,omitempty" maxLength:"36" doc:"How a job's id begins: its first 8 to 36 characters"`
+}
+
+type replayJobsInput struct {
+	Caller
+	Body struct {
+		Filter        ReplayFilter `json:"filter"`
+		Limit         int          `json:"limit" minimum:"1" maximum:"1000" doc:"How many jobs at most"`
+		RatePerSecond float64      `json:"ratePerSecond,omitempty" minimum:"0" maximum:"10000" doc:"How many become due in a second: 0.001 to 10,000; 0: all at once"`
+		Reason        string       `json:"reason,omitempty" maxLength:"500"`
+		ExpireAt      time.Time    `json:"expireAt,omitzero" required:"false" doc:"A new end for all of them"`
+	}
+}
+
+type replayJobsOutput struct {
+	Body struct {
+		Replayed []string `json:"replayed" doc:"Ids, in the order in which they become due"`
+		More     bool     `json:"more" doc:"Whether others that fit are left"`
+	}
+}
+
+// replayJobs handles POST /api/admin/dispatch/replay (runbook §5).
+func (s *Server) replayJobs(ctx context.Context, in *replayJobsInput) (*replayJobsOutput, error) {
+	f := in.Body.Filter
+	ids, more, err := s.Dispatch.ReplayMany(ctx, in.Principal, dispatch.ReplayManyRequest{
+		Filter:     dispatch.JobFilter{Status: dispatch.Status(f.Status), EndpointID: f.EndpointID, From: f.From, To: f.To, Q: f.Q},
+		DeadReason: dispatch.Reason(f.DeadLetterReason), Limit: in.Body.Limit, RatePerSecond: in.Body.RatePerSecond,
+		Reason: in.Body.Reason, ExpireAt: in.Body.ExpireAt,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &replayJobsOutput{}
+	out.Body.Replayed, out.Body.More = ids, more
+	return out, nil
 }
 
 type deadLetterInput struct {

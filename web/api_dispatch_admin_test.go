@@ -40,6 +40,7 @@ func TestDispatchRoles(t *testing.T) {
 			{"GET", jobs + "/" + mine + "/payload", nil, 403, 403, 200},
 			{"POST", "/api/admin/dispatch/retry-due", nil, 403, 403, 200},
 			{"POST", "/api/admin/dispatch/" + mine + "/replay", nil, 403, 403, 200},
+			{"POST", "/api/admin/dispatch/replay", fields{"filter": fields{}, "limit": 1}, 403, 403, 200},
 			{"POST", "/api/admin/dispatch/" + mine + "/dead-letter", fields{"reason": "r"}, 403, 403, 200},
 			{"GET", endpoints, nil, 403, 200, 200},
 			{"GET", endpoints + "/" + endpoint, nil, 403, 200, 200},
@@ -360,6 +361,46 @@ func TestJobPayload(t *testing.T) {
 		wantProblem(t, s.Do(t, "GET", "/api/admin/dispatch/jobs/"+store.NewID()+"/payload", admin, nil), 404, "no job")
 		if text := fmt.Sprint(s.Logged()); strings.Contains(text, "secret>") {
 			t.Error("the log has the payload")
+		}
+	})
+}
+
+// Dead jobs are replayed together by a filter, at a rate, and the answer says which.
+func TestReplayOfMany(t *testing.T) {
+	each(t, func(t *testing.T, s *webtest.Server) {
+		admin := s.SignIn(t, "eve", audit.Admin)
+		rc := newReceiver(t)
+		rc.answer(422)
+		endpoint, _ := newEndpoint(t, s, rc.URL)
+		var ids []any
+		for range 3 {
+			id := accept(t, s, admin, endpoint, "x")
+			awaitJob(t, s, admin, id, "DEAD_LETTER")
+			ids = append(ids, id)
+		}
+		rc.answer(204)
+		const path = "/api/admin/dispatch/replay"
+		for name, body := range map[string]fields{
+			"no filter": {"limit": 1}, "no limit": {"filter": fields{}}, "too many": {"filter": fields{}, "limit": 1001},
+			"others than dead ones": {"filter": fields{"status": "RETRYING"}, "limit": 1}, "an unknown field": {"filter": fields{"owner": "x"}, "limit": 1},
+			"too fast": {"filter": fields{}, "limit": 1, "ratePerSecond": 10001},
+		} {
+			t.Run(name, func(t *testing.T) { wantProblem(t, s.Do(t, "POST", path, admin, body), 422, "form") })
+		}
+		a := s.Do(t, "POST", path, admin, fields{"filter": fields{"endpointId": endpoint, "deadLetterReason": "PERMANENT"}, "limit": 2, "ratePerSecond": 100}).Want(t, 200)
+		wantNames(t, a.Body, "replayed", "more")
+		if got, _ := a.At("replayed").([]any); !slices.Equal(got, ids[:2]) || a.At("more") != true {
+			t.Errorf("answered %s, the jobs are %v", a.Text, ids)
+		}
+		a = s.Do(t, "POST", path, admin, fields{"filter": fields{}, "limit": 1000}).Want(t, 200)
+		if got, _ := a.At("replayed").([]any); !slices.Equal(got, ids[2:]) || a.At("more") != false {
+			t.Errorf("answered %s", a.Text)
+		}
+		for _, id := range ids {
+			awaitJob(t, s, admin, id.(string), "DISPATCHED")
+		}
+		if a = s.Do(t, "POST", path, admin, fields{"filter": fields{}, "limit": 1000}).Want(t, 200); a.Text != `{"replayed":[],"more":false}`+"\n" {
+			t.Errorf("answered %q", a.Text)
 		}
 	})
 }
