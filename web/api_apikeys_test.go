@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -55,12 +56,8 @@ func TestAPIKeyRoutes(t *testing.T) {
 			"an end in 366 days": {"expiresAt": time.Now().Add(366 * 24 * time.Hour).Format(time.RFC3339)}, "more": {"role": "ADMIN"},
 		} {
 			wrong := fields{}
-			for k, v := range body {
-				wrong[k] = v
-			}
-			for k, v := range change {
-				wrong[k] = v
-			}
+			maps.Copy(wrong, body)
+			maps.Copy(wrong, change)
 			if a := s.Do(t, "POST", "/api/admin/api-keys", ada, wrong); a.Status != 422 {
 				t.Errorf("%s: status %d: %s", name, a.Status, a.Text)
 			}

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"maps"
 	"testing"
 
 	"sealpost/audit"
@@ -46,9 +47,7 @@ func TestPasswordResetOverSockets(t *testing.T) {
 		kim := s.Do(t, "POST", "/api/auth/register", ada.token, fields{"email": "kim@example.com", "name": "Kim", "password": givenPassword, "role": "AUTHOR"}).Want(t, 201)
 		login := func(more fields) webtest.Answer {
 			body := fields{"email": "kim@example.com"}
-			for k, v := range more {
-				body[k] = v
-			}
+			maps.Copy(body, more)
 			return s.Do(t, "POST", "/api/auth/login", "", body)
 		}
 		token := text(t, login(fields{"password": givenPassword}).Want(t, 403), "details.enrollmentToken")
