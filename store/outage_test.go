@@ -41,6 +41,7 @@ func TestOutage(t *testing.T) {
 		{"a broken pipe", t.Context(), &net.OpError{Op: "write", Err: errors.New("broken pipe")}, "the database is away"},
 		{"an end in the middle", t.Context(), fmt.Errorf("receive: %w", io.ErrUnexpectedEOF), "the database is away"},
 		{"a bad connection", t.Context(), driver.ErrBadConn, "the database is away"},
+		{"a connection that broke before", t.Context(), fmt.Errorf("commit: %w", pgconn.ErrConnClosed), "the database is away"},
 		{"cannot connect", t.Context(), fmt.Errorf("x: %w", &pgconn.ConnectError{}), "the database is away"},
 		{"a key that is there", t.Context(), code("23505"), ""},
 		{"no such table", t.Context(), code("42P01"), ""},
