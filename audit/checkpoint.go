@@ -233,6 +233,23 @@ func (l *Log) LogKeys(ctx context.Context) (list []LogKey, err error) {
 	return list, nil
 }
 
+// verifyOwn makes sure that a checkpoint of the database is signed by the key that it names.
+func (l *Log) verifyOwn(ctx context.Context, c Checkpoint) error {
+	key, err := l.VerifierOf(ctx, c)
+	if err != nil {
+		return err
+	}
+	verifier, err := note.NewVerifier(key)
+	if err != nil {
+		return fmt.Errorf("read the key of checkpoint %d: %w", c.Size, err)
+	}
+	opened, err := OpenCheckpoint(c.Note, verifier)
+	if err != nil || opened.Size != c.Size || opened.Root != c.Root || !opened.Time.Equal(c.Time) {
+		return fault.New(fault.Conflict, "the checkpoint over %d events is not what was signed: the log has been changed", c.Size)
+	}
+	return nil
+}
+
 // VerifierOf gives the key that signed a checkpoint, as a note verifier: made from the audit key itself
 // where this server has it, and from the log's history otherwise.
 func (l *Log) VerifierOf(ctx context.Context, c Checkpoint) (string, error) {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"sealpost/store"
@@ -98,7 +99,18 @@ func (r *Retention) Piece(ctx context.Context, by Principal, hash string) error 
 	if err != nil {
 		return err
 	}
-	return r.piece(ctx, by, p)
+	if covered, err := r.covered(ctx, p); err != nil || !covered {
+		return fmt.Errorf("the intent is not covered: %w", err)
+	}
+	var leaves leafMap
+	err = r.log.st.Read(ctx, func(tx *store.Tx) (err error) {
+		leaves, err = readLeafMap(ctx, tx, p.CheckpointSize)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return r.piece(ctx, by, p, leaves)
 }
 
 // Resign gives the lead back, as a server does that ends.

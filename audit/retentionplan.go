@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"sealpost/fault"
@@ -24,6 +25,11 @@ type plan struct {
 	Eligible int64     `json:"eligible"`
 	Held     int64     `json:"held"`
 	Holds    holds     `json:"holds"`
+
+	CheckpointSize int64      `json:"checkpointSize"` // 0: none is old enough
+	CheckpointTime time.Time  `json:"checkpointTime"`
+	Cosigned       int        `json:"cosigned"`
+	Ranges         leafRanges `json:"ranges"` // the leaves that may go; those that are held are not in it
 
 	hash        string
 	createdAt   time.Time
@@ -69,19 +75,59 @@ func errPlanChanged(what string) error {
 	return fault.New(fault.Conflict, "%s since the dry run: make another one, and apply its planHash", what)
 }
 
-// count tells how many events are older than a plan's cutoff, and how many of these are held.
-func (r *Retention) count(ctx context.Context, p *plan) (eligible, held int64, err error) {
-	condition, args := p.Holds.condition(3)
-	var all int64
-	err = r.log.st.Read(ctx, func(tx *store.Tx) error {
-		return tx.QueryRow(ctx, `
-			select count(*), coalesce(sum(case when `+condition+` then 1 else 0 end), 0)
-			  from "AuditLog" where id < $1 and at < $2`, append([]any{p.past(), p.Cutoff.UnixMicro()}, args...)...).Scan(&all, &held)
+// findRows is how many events are looked at in one statement, so that no transaction is long.
+const findRows = 5000
+
+// find fills in what a plan with a cutoff and holds is about: the newest checkpoint before the cutoff, and
+// of the events under it those that are old and not held.
+func (r *Retention) find(ctx context.Context, p *plan) error {
+	c, err := r.log.CheckpointBefore(ctx, p.Cutoff)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	p.CheckpointSize, p.CheckpointTime, p.Cosigned, p.Ranges = c.Size, c.Time, c.Cosigned, leafRanges{}
+	p.Eligible, p.Held = 0, 0
+	if c.Size == 0 {
+		return nil
+	}
+	if err := r.log.verifyOwn(ctx, c); err != nil {
+		return err
+	}
+	var leaves leafMap
+	err = r.log.st.Read(ctx, func(tx *store.Tx) (err error) {
+		leaves, err = readLeafMap(ctx, tx, c.Size)
+		return err
 	})
 	if err != nil {
-		return 0, 0, fmt.Errorf("count old events: %w", err)
+		return err
 	}
-	return all - held, held, nil
+	may := newLeafSet(c.Size)
+	for behind := ""; ; {
+		var rows []oldRow
+		err := r.log.st.Read(ctx, func(tx *store.Tx) (err error) {
+			rows, err = readOld(ctx, tx, behind, p.past(), p.Holds, findRows)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			p.Ranges = may.ranges()
+			return nil
+		}
+		for _, row := range rows {
+			leaf, sealed := leaves.leaf(row.writer, row.counter)
+			switch {
+			case !sealed || row.lasts || !row.at.Before(p.Cutoff):
+			case row.held:
+				p.Held++
+			case !may.has(leaf):
+				may.add(leaf)
+				p.Eligible++
+			}
+		}
+		behind = rows[len(rows)-1].id
+	}
 }
 
 // Plan is the dry run: it finds what may go, and keeps that as a plan for an hour. Nothing is deleted but
@@ -97,13 +143,17 @@ func (r *Retention) Plan(ctx context.Context, by Principal) (Report, error) {
 		return Report{}, err
 	}
 	// Outside any transaction: it looks at every old event, and writers must not wait for that.
-	if p.Eligible, p.Held, err = r.count(ctx, p); err != nil {
+	if err := r.find(ctx, p); err != nil {
 		return Report{}, err
 	}
 	text, err := p.Holds.text()
 	if err == nil {
 		err = p.sum()
 	}
+	if err != nil {
+		return Report{}, err
+	}
+	ranges, err := json.Marshal(p.Ranges)
 	if err != nil {
 		return Report{}, err
 	}
@@ -114,9 +164,11 @@ func (r *Retention) Plan(ctx context.Context, by Principal) (Report, error) {
 			return nil, fmt.Errorf("forget old plans: %w", err)
 		}
 		_, err = tx.Exec(ctx, `
-			insert into audit_retention_plan (hash, days, cutoff, eligible, held, holds, created_at, last_id, deleted)
-			values ($1, $2, $3, $4, $5, $6, $7, '', 0) on conflict (hash) do nothing`,
-			p.hash, p.Days, p.Cutoff.UnixMicro(), p.Eligible, p.Held, text, now.UnixMicro())
+			insert into audit_retention_plan (hash, days, cutoff, eligible, held, holds, created_at, last_id, deleted,
+			       checkpoint_size, checkpoint_at, cosigned, ranges)
+			values ($1, $2, $3, $4, $5, $6, $7, '', 0, $8, $9, $10, $11) on conflict (hash) do nothing`,
+			p.hash, p.Days, p.Cutoff.UnixMicro(), p.Eligible, p.Held, text, now.UnixMicro(),
+			p.CheckpointSize, microsOrZero(p.CheckpointTime), p.Cosigned, string(ranges))
 		if err != nil {
 			return nil, fmt.Errorf("keep a plan: %w", err)
 		}
@@ -140,11 +192,11 @@ func (r *Retention) begin(ctx context.Context, by Principal, hash string) (*plan
 	if err != nil || !p.intendedAt.IsZero() {
 		return p, err
 	}
-	eligible, held, err := r.count(ctx, p)
-	if err != nil {
+	again := &plan{Days: p.Days, Cutoff: p.Cutoff, Holds: p.Holds}
+	if err := r.find(ctx, again); err != nil {
 		return nil, err
 	}
-	if eligible != p.Eligible || held != p.Held {
+	if again.CheckpointSize != p.CheckpointSize || again.Held != p.Held || !slices.Equal(again.Ranges, p.Ranges) {
 		return nil, errPlanChanged("the old events have changed")
 	}
 	err = r.log.Change(ctx, by, func(tx *store.Tx) ([]Event, error) {
@@ -172,9 +224,36 @@ func (r *Retention) begin(ctx context.Context, by Principal, hash string) (*plan
 		if _, err := tx.Exec(ctx, `update audit_retention_plan set intended_at = $2 where hash = $1`, hash, now.UnixMicro()); err != nil {
 			return nil, fmt.Errorf("begin a plan: %w", err)
 		}
-		return []Event{p.event("audit.retention.intended", nil)}, nil
+		return p.intents(), nil
 	})
 	return p, err
+}
+
+// rangesInOne is how many ranges of leaves one event of an intent names, so that it fits into its body.
+const rangesInOne = 350
+
+// parts is how many events tell of the intent.
+func (p *plan) parts() int { return max(1, (len(p.Ranges)+rangesInOne-1)/rangesInOne) }
+
+// intents are the events that say what is to go, by which leaves, before it does.
+func (p *plan) intents() []Event {
+	events, rest := make([]Event, p.parts()), p.Ranges
+	for i := range events {
+		n := min(rangesInOne, len(rest))
+		events[i] = p.event("audit.retention.intended", map[string]any{
+			"checkpointSize": p.CheckpointSize, "checkpointTime": p.CheckpointTime.Format(timeLayout),
+			"part": i + 1, "parts": len(events), "ranges": rest[:n],
+		})
+		rest = rest[n:]
+	}
+	return events
+}
+
+func microsOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
 }
 
 func sameHolds(a, b holds) (bool, error) {
@@ -186,12 +265,14 @@ func sameHolds(a, b holds) (bool, error) {
 	return first == second, err
 }
 
-const planColumns = `hash, days, cutoff, eligible, held, holds, created_at, intended_at, completed_at, last_id, deleted`
+const planColumns = `hash, days, cutoff, eligible, held, holds, created_at, intended_at, completed_at, last_id, deleted,
+	checkpoint_size, checkpoint_at, cosigned, ranges`
 
 func (p *plan) scan(row store.Row) error {
-	var text string
+	var text, ranges string
 	err := row.Scan(&p.hash, &p.Days, store.Time(&p.Cutoff), &p.Eligible, &p.Held, &text, store.Time(&p.createdAt),
-		store.Time(&p.intendedAt), store.Time(&p.completedAt), &p.lastID, &p.deleted)
+		store.Time(&p.intendedAt), store.Time(&p.completedAt), &p.lastID, &p.deleted,
+		&p.CheckpointSize, store.Time(&p.CheckpointTime), &p.Cosigned, &ranges)
 	if store.NoRow(err) {
 		return errNoPlan()
 	}
@@ -201,6 +282,10 @@ func (p *plan) scan(row store.Row) error {
 	p.Holds = nil
 	if err := json.Unmarshal([]byte(text), &p.Holds); err != nil {
 		return fmt.Errorf("read a plan's holds: %w", err)
+	}
+	p.Ranges = nil
+	if err := json.Unmarshal([]byte(ranges), &p.Ranges); err != nil {
+		return fmt.Errorf("read a plan's leaves: %w", err)
 	}
 	return nil
 }
@@ -230,7 +315,7 @@ func (p *plan) event(action string, more map[string]any) Event {
 	}
 	details := map[string]any{
 		"planHash": p.hash, "days": p.Days, "cutoff": p.Cutoff.Format(timeLayout), "eligibleCount": p.Eligible,
-		"heldCount": p.Held, "holds": ids, "ageProof": AgeProof,
+		"heldCount": p.Held, "holds": ids, "ageProof": p.ageProof(),
 	}
 	maps.Copy(details, more)
 	return Event{Action: action, Entity: "AuditRetention", EntityID: p.hash, Details: details}

@@ -122,8 +122,9 @@ func (s *Sealer) linkKeys(ctx context.Context, key *keys.Key) error {
 const thinEvery = 10 * time.Minute
 
 // thin deletes checkpoints, so that their number is bounded by the age of the log and not by its use: all of
-// the last hour stay, the last of each hour for 31 days, and the last of each UTC day for ever. So the age
-// of a leaf can be proven to the day for as long as the log lives.
+// the last hour stay, the last of each hour for 31 days, the last of each UTC day for ever, and whatever an
+// enforcement of retention has relied on. So the age of a leaf can be proven to the day for as long as the
+// log lives.
 func (s *Sealer) thin(ctx context.Context) error {
 	if time.Since(s.rounds.thin) < thinEvery {
 		return nil
@@ -136,7 +137,9 @@ func (s *Sealer) thin(ctx context.Context) error {
 		for _, span := range []struct{ age, keep time.Duration }{{time.Hour, time.Hour}, {31 * 24 * time.Hour, 24 * time.Hour}} {
 			// Of an hour, or a day, that is over: whatever has a later one in the same.
 			_, err := tx.Exec(ctx, `
-				delete from audit_checkpoint where at < $1 and not link and exists (
+				delete from audit_checkpoint where at < $1 and not link
+				   and not exists (select 1 from audit_retention_plan p where p.checkpoint_size = audit_checkpoint.size and p.intended_at is not null)
+				   and exists (
 					select 1 from audit_checkpoint later
 					 where later.at > audit_checkpoint.at and later.at < (audit_checkpoint.at / $2 + 1) * $2)`,
 				now.Add(-span.age).UnixMicro(), span.keep.Microseconds())

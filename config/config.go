@@ -68,6 +68,7 @@ type Audit struct {
 	CheckpointDir   string // empty: checkpoints are not copied to a directory
 	Witnesses       []Witness
 	RetentionDays   int // 0, in NODE_ENV=test only: any earlier checkpoint will do
+	RetentionEvery  int // days between enforcements by the server itself; 0: none
 }
 
 // Witness is somebody who cosigns checkpoints.

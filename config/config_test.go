@@ -150,7 +150,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"ALLOW_DEV_LOGIN=0", "MFA_REQUIRED=1", "PASSWORD_MIN_LENGTH=14", "SESSION_TTL_HOURS=3",
 		"REFRESH_TOKEN_TTL_HOURS=4", "REAUTH_MAX_AGE_MINUTES=5", "AUTH_LOGIN_WINDOW_SECONDS=6",
 		"AUTH_LOGIN_MAX_ATTEMPTS=7", "AUTH_LOGIN_BLOCK_SECONDS=8", "AUTH_REFRESH_WINDOW_SECONDS=9",
-		"AUTH_REFRESH_MAX_ATTEMPTS=10", "AUTH_REFRESH_BLOCK_SECONDS=11", "AUDIT_RETENTION_DAYS=0",
+		"AUTH_REFRESH_MAX_ATTEMPTS=10", "AUTH_REFRESH_BLOCK_SECONDS=11", "AUDIT_RETENTION_DAYS=0", "AUDIT_RETENTION_EVERY_DAYS=7",
 		"SECRET_ROTATION_MAX_AGE_DAYS=13", "OPENAI_BASE_URL=http://ollama:11434/v1/", "OPENAI_MODEL=llama3.2:3b",
 		"DISPATCH_MAX_ATTEMPTS=14", "DISPATCH_BACKOFF_MS=15", "DISPATCH_TIMEOUT_SECONDS=16",
 		"DISPATCH_CONCURRENCY=17", "DISPATCH_ENDPOINT_CONCURRENCY=18", "DISPATCH_DEAD_LETTER_ALERT_THRESHOLD=19",
@@ -163,7 +163,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 	want := plainView{
 		Env: "test", Host: "::", Port: 8443, PublicURL: "https://seal.example",
 		TrustedProxies: []string{"10.0.0.0/8", "192.0.2.7/32"}, DataDir: "/srv/sealpost", DatabaseURL: "sqlite:/srv/a.db",
-		Audit: Audit{2 * time.Second, "/mnt/witness", []Witness{{URL: "https://a.example"}, {URL: "https://b.example/w", Key: witnessKey}}, 0},
+		Audit: Audit{2 * time.Second, "/mnt/witness", []Witness{{URL: "https://a.example"}, {URL: "https://b.example/w", Key: witnessKey}}, 0, 7},
 		Auth: Auth{
 			false, true, 14, 3 * time.Hour, 4 * time.Hour, 5 * time.Minute,
 			Throttle{6 * time.Second, 7, 8 * time.Second},

@@ -82,6 +82,8 @@ var sections = []section{
 			"Witnesses that cosign checkpoints (C2SP tlog-witness)."),
 		number("AUDIT_RETENTION_DAYS", 2555, 0, 36500, func(c *Config) *int { return &c.Audit.RetentionDays },
 			"How long audit events are kept; 0 only in NODE_ENV=test."),
+		number("AUDIT_RETENTION_EVERY_DAYS", 0, 0, 365, func(c *Config) *int { return &c.Audit.RetentionEvery },
+			"How often the server enforces retention by itself; 0: an operator does."),
 	}},
 	{"Sign-in", []variable{
 		flag("ALLOW_DEV_LOGIN", true, false, func(c *Config) *bool { return &c.Auth.AllowDevLogin },

@@ -127,7 +127,7 @@ func Controls() []Control {
 		},
 		{
 			"RB-6.3", "Enforce retention with: POST /api/admin/audit-retention/enforce", "Retention is enforced", Data,
-			"it ran lawfully within 30 days, and nothing older remains but what is held", notYet,
+			"it ran lawfully within 30 days, and nothing older remains but what is held", retentionEnforced,
 		},
 	}
 }

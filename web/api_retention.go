@@ -21,6 +21,12 @@ func (s *Server) retentionRoutes() {
 		Description: "A dry run deletes nothing and gives a planHash, which can be applied within an hour: with a fresh sign-in, " +
 			"otherwise 401 with details.reauthRequired.",
 	}, s.enforceRetention)
+	route(s, admin.guarded(), huma.Operation{
+		Method: http.MethodPost, Path: "/api/admin/audit/events/{id}/redact", Tags: tags,
+		Summary: "Remove what one event said, because the law asks for it",
+		Description: "Its hash stays in the log, so that everything else is still verified. The intent, with the reason, is sealed before " +
+			"anything goes. 409 where the event is held, or accounts for the log itself.",
+	}, s.redact)
 	route(s, readers, huma.Operation{Method: http.MethodGet, Path: path + "/holds", Tags: tags, Summary: "Legal holds, the oldest first"}, s.holds)
 	route(s, admin.guarded(), huma.Operation{
 		Method: http.MethodPost, Path: path + "/holds", Tags: tags, Summary: "Keep the events that fit, however old they are",
@@ -30,6 +36,31 @@ func (s *Server) retentionRoutes() {
 		Method: http.MethodDelete, Path: path + "/holds/{id}", Tags: tags, Summary: "Release a legal hold",
 		DefaultStatus: http.StatusNoContent,
 	}, s.releaseHold)
+}
+
+type redactInput struct {
+	Caller
+	ID   string `path:"id" maxLength:"64"`
+	Body struct {
+		Reason string `json:"reason" minLength:"1" maxLength:"500" doc:"Kept in the audit log"`
+	}
+}
+
+type redactOutput struct {
+	Body struct {
+		Redaction audit.Redaction `json:"redaction"`
+	}
+}
+
+// redact handles POST /api/admin/audit/events/{id}/redact (runbook §6).
+func (s *Server) redact(ctx context.Context, in *redactInput) (*redactOutput, error) {
+	r, err := s.Retention.Redact(ctx, in.Principal, in.ID, in.Body.Reason)
+	if err != nil {
+		return nil, err
+	}
+	out := &redactOutput{}
+	out.Body.Redaction = r
+	return out, nil
 }
 
 type enforceRetentionInput struct {

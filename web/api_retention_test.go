@@ -17,6 +17,7 @@ func TestRetentionRoutes(t *testing.T) {
 		s := webtest.Start(t, st, "AUDIT_RETENTION_DAYS=0") // so that what happens here is old at once
 		admin, auditor, author := s.SignIn(t, "ann", audit.Admin), s.SignIn(t, "eve", audit.Auditor), s.SignIn(t, "bob", audit.Author)
 		const path = retentionPath + "enforce"
+		seal(t, s)
 		for _, body := range []any{nil, fields{}, fields{"dryRun": true}} {
 			a := s.Do(t, "POST", path, admin, body).Want(t, 200)
 			wantNames(t, a.At("report"), "dryRun", "cutoff", "eligibleCount", "deletedCount", "heldCount", "planHash", "complete", "ageProof")
@@ -26,6 +27,7 @@ func TestRetentionRoutes(t *testing.T) {
 		}
 		plan := func() string {
 			t.Helper()
+			seal(t, s)
 			return s.Do(t, "POST", path, admin, nil).Want(t, 200).At("report.planHash").(string)
 		}
 		hash := plan()
@@ -65,6 +67,38 @@ func TestRetentionRoutes(t *testing.T) {
 			t.Errorf("applied with an old sign-in: %d %s", a.Status, a.Text)
 		}
 		plan() // a dry run deletes nothing, and asks for none
+	})
+}
+
+// seal puts everything so far under a checkpoint.
+func seal(t *testing.T, s *webtest.Server) {
+	t.Helper()
+	if err := s.Sealer.SealNow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// One event's body goes, with a reason; the event that tells of it is in its place.
+func TestRedactRoute(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		s := webtest.Start(t, st)
+		admin, auditor := s.SignIn(t, "ann", audit.Admin), s.SignIn(t, "eve", audit.Auditor)
+		id := s.Do(t, "GET", "/api/admin/audit/events?limit=1", admin, nil).Want(t, 200).At("events").([]any)[0].(map[string]any)["id"].(string)
+		path := "/api/admin/audit/events/" + id + "/redact"
+		wantProblem(t, s.Do(t, "POST", path, auditor, fields{"reason": "GDPR-3"}), 403, "your role")
+		for name, body := range map[string]any{"nothing": nil, "no reason": fields{}, "an empty one": fields{"reason": ""}, "a long one": fields{"reason": strings.Repeat("x", 501)}} {
+			if a := s.Do(t, "POST", path, admin, body); a.Status != 422 && a.Status != 400 {
+				t.Errorf("%s: %d %s", name, a.Status, a.Text)
+			}
+		}
+		wantProblem(t, s.Do(t, "POST", path, admin, fields{"reason": " "}), 422, "reason has 1 to 500")
+		done := s.Do(t, "POST", path, admin, fields{"reason": "GDPR-3"}).Want(t, 200)
+		wantNames(t, done.At("redaction"), "eventId", "leaf", "reason", "redactedAt")
+		wantProblem(t, s.Do(t, "POST", path, admin, fields{"reason": "GDPR-3"}), 404, "has been removed")
+		s.Do(t, "GET", "/api/admin/audit/events/"+id, admin, nil).Want(t, 404)
+		if got := actions(t, s, audit.Filter{EntityID: id}); len(got) != 2 {
+			t.Errorf("the events are %v", got)
+		}
 	})
 }
 

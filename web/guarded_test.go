@@ -82,6 +82,7 @@ var guarded = map[string]any{
 	"DELETE /api/admin/api-keys/{id}": nil,
 	// holds, and retention that deletes
 	"POST /api/admin/audit-retention/holds":        nil,
+	"POST /api/admin/audit/events/{id}/redact":     nil,
 	"DELETE /api/admin/audit-retention/holds/{id}": nil,
 	"POST /api/admin/audit-retention/enforce":      fields{"dryRun": false, "planHash": strings.Repeat("0", 64)},
 	// rotation records, and having the secrets read again

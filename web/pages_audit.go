@@ -17,6 +17,7 @@ func (s *Server) auditPages() {
 	readers := only(audit.Admin, audit.Auditor)
 	s.page(readers, "GET /audit", (*page).events)
 	s.page(readers, "GET /audit/{id}", (*page).event)
+	s.page(only(audit.Admin).guarded(), "POST /audit/{id}/redact", (*page).redact)
 }
 
 // outcomes are what a list of events can be narrowed to.
@@ -122,21 +123,39 @@ func addressOf(path string, q url.Values) string {
 
 type eventData struct {
 	eventRow
-	Facts string // the details as JSON; "" where there are none
+	form
+	Facts     string // the details as JSON; "" where there are none
+	MaxReason int
 }
 
 // event handles GET /audit/{id}.
-func (p *page) event() error {
+func (p *page) event() error { return p.showEvent(http.StatusOK, p.newForm()) }
+
+func (p *page) showEvent(status int, f form) error {
 	r, err := p.Log.Event(p.ctx, p.r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	data := eventData{eventRow: eventRowOf(r)}
+	data := eventData{eventRow: eventRowOf(r), form: f, MaxReason: audit.MaxRedactionReason}
 	data.Facts, err = facts(r.Details)
 	if err != nil {
 		return err
 	}
-	return p.render(http.StatusOK, "event", data)
+	return p.render(status, "event", data)
+}
+
+// redact handles POST /audit/{id}/redact.
+func (p *page) redact() error {
+	_, err := p.Retention.Redact(p.ctx, p.by, p.r.PathValue("id"), p.field("reason"))
+	switch {
+	case err == nil:
+		return p.redirect("/audit?done=redacted")
+	case !correctable(err):
+		return err
+	}
+	f := p.newForm("reason")
+	f.refused(err)
+	return p.showEvent(p.x.problem(err).Status, f)
 }
 
 // facts writes what an event or a control tells beside its words, as JSON that people read.

@@ -28,6 +28,11 @@ func TestAuditPages(t *testing.T) {
 			t.Fatal(list.Items, err)
 		}
 		wantPage(t, v.get("/audit/"+list.Items[0].ID), 200, "dispatch.job.dead_lettered", "PERMANENT", id)
+		wantPage(t, v.post("/audit/"+list.Items[0].ID+"/redact", "reason", "x"), 403, "Your role does not allow this")
+		admin := signIn(t, s, audit.Admin)
+		wantPage(t, admin.post("/audit/"+list.Items[0].ID+"/redact", "reason", " "), 422, "Reason has 1 to 500")
+		wantTo(t, admin.post("/audit/"+list.Items[0].ID+"/redact", "reason", "GDPR-3"), "/audit?done=redacted")
+		wantPage(t, v.get("/audit?entityId="+list.Items[0].ID), 200, "audit.event.redacted")
 		wantPage(t, v.get("/audit/"+someID), 404, "There is no audit event")
 		wantPage(t, v.get("/audit?action=no.such.action"), 200, "No event is like that")
 		wantPage(t, v.get("/audit?from=yesterday"), 422, "From is a time in UTC")
@@ -78,6 +83,7 @@ func TestRetentionPages(t *testing.T) {
 	eachPageServer(t, func(t *testing.T, s *webtest.Server) {
 		v := signIn(t, s, audit.Admin)
 		wantPage(t, v.get("/retention"), 200, "2555 days", "Nothing is held")
+		seal(t, s)
 		report := v.post("/retention/plan")
 		wantPage(t, report, 200, "The plan", `id="eligible">0`, "Nothing is old enough")
 		wantPage(t, v.post("/retention/apply", "planHash", strings.Repeat("0", 64)), 409, "plan")

@@ -404,7 +404,7 @@ func TestPagesByRole(t *testing.T) {
 		"POST /jobs/{id}/dead-letter", "POST /jobs/retry-due", "GET /endpoints/new", "GET /endpoints/{id}/delete", "POST /endpoints",
 		"POST /endpoints/{id}", "POST /endpoints/{id}/pause", "POST /endpoints/{id}/resume", "POST /endpoints/{id}/rotate-secret",
 		"POST /endpoints/{id}/delete", "POST /secrets", "POST /retention/plan", "POST /retention/apply", "POST /retention/holds",
-		"POST /retention/holds/{id}/release", "GET /users", "GET /users/new", "GET /users/{id}", "POST /users", "POST /users/{id}",
+		"POST /retention/holds/{id}/release", "POST /audit/{id}/redact", "GET /users", "GET /users/new", "GET /users/{id}", "POST /users", "POST /users/{id}",
 		"POST /users/{id}/disable", "POST /users/{id}/enable", "POST /users/{id}/reset-mfa", "POST /users/{id}/reset-password",
 		"POST /users/{id}/sign-out",
 	}

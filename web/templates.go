@@ -131,6 +131,7 @@ var doneText = map[string]string{
 	"paused":       "The endpoint is paused. Its jobs wait.",
 	"resumed":      "The endpoint takes jobs again.",
 	"deleted":      "The endpoint was deleted.",
+	"redacted":     "What the event said is gone. That it was there, and why it went, stays.",
 	"recorded":     "The rotation was recorded.",
 	"held":         "These events are held.",
 	"released":     "The hold was released: the next plan takes no account of it.",

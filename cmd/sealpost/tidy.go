@@ -19,6 +19,7 @@ func (s *server) tidy(ctx context.Context) {
 		{"forget counters of events", s.log.ForgetCounts},
 		{"forget what accounts no longer need", s.accounts.Tidy},
 		{"go on with retention that broke off", s.retention.Resume},
+		{"enforce retention", s.retention.Enforce},
 	}
 	ticker := time.NewTicker(tidyEvery)
 	defer ticker.Stop()

@@ -69,7 +69,9 @@ func wire(ctx context.Context, c *config.Config, logger *slog.Logger) (_ *server
 		return nil, err
 	}
 	set := s.rotation.Keys()
-	s.retention = audit.NewRetention(s.log, audit.RetentionOptions{Days: c.Audit.RetentionDays})
+	s.retention = audit.NewRetention(s.log, audit.RetentionOptions{
+		Days: c.Audit.RetentionDays, EveryDays: c.Audit.RetentionEvery, Sealer: s.sealer,
+	})
 	s.accounts = account.New(s.log, set, accountOptions(c))
 	s.dispatch = dispatch.New(s.log, set.Data, dispatch.Options{
 		MaxAttempts: c.Dispatch.MaxAttempts, Backoff: c.Dispatch.Backoff, Timeout: c.Dispatch.Timeout,

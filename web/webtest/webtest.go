@@ -82,7 +82,7 @@ func Start(t testing.TB, st *store.Store, env ...string) *Server {
 		t.Fatal(err)
 	}
 	s.Keys = s.Rotation.Keys()
-	s.Retention = audit.NewRetention(s.Log, audit.RetentionOptions{Days: c.Audit.RetentionDays})
+	s.Retention = audit.NewRetention(s.Log, audit.RetentionOptions{Days: c.Audit.RetentionDays, Sealer: s.Sealer})
 	s.Accounts = account.New(s.Log, s.Keys, account.Options{
 		Auth: c.Auth, Issuer: c.PublicURL.String(), Production: c.Production(), Bootstrap: c.Secrets.Bootstrap,
 	})
