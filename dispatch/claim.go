@@ -327,6 +327,9 @@ func (d *Dispatcher) readPayload(ctx context.Context, jobID string) (contentType
 		return tx.QueryRow(ctx, `select content_type, body, trace_parent, trace_state from dispatch_payload where job_id = $1`, jobID).
 			Scan(&contentType, &box, store.String(&trace.parent), store.String(&trace.state))
 	})
+	if err == nil && box == nil {
+		return "", nil, trace, errPayloadGone()
+	}
 	if err == nil {
 		payload, err = d.data.Decrypt(keys.JobPayload, jobID, box)
 	}

@@ -30,6 +30,7 @@ type Options struct {
 	Timeout              time.Duration // of one attempt
 	Concurrency          int           // deliveries in flight on this server
 	EndpointConcurrency  int           // leases at one endpoint, over all servers
+	PayloadRetention     time.Duration // how long the payloads of ended jobs are kept; 0: for ever
 	AllowPrivateNetworks bool
 	AllowedNetworks      []netip.Prefix
 	Server               string // names this installation across restarts; "" where it has no name

@@ -37,7 +37,7 @@ func checkReason(reason string) error {
 // so a receiver that already has it can tell; its attempts are kept.
 //
 // fault.NotFound; fault.Conflict while it is in flight, for a deleted endpoint, for a dispatched job
-// without force, and for an expired one without a new end. force needs a reason.
+// without force, for an expired one without a new end, and for one whose payload is gone. force needs a reason.
 func (d *Dispatcher) Replay(ctx context.Context, by audit.Principal, id string, r ReplayRequest) (Job, error) {
 	if r.Force || r.Reason != "" {
 		if err := checkReason(r.Reason); err != nil {
@@ -65,6 +65,9 @@ func (d *Dispatcher) Replay(ctx context.Context, by audit.Principal, id string, 
 			return nil, err
 		}
 		if err := replayable(old, r, now); err != nil {
+			return nil, err
+		}
+		if err := keepPayload(ctx, tx, id); err != nil {
 			return nil, err
 		}
 		var waits, outOfOrder bool

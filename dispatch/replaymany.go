@@ -91,6 +91,9 @@ func (d *Dispatcher) ReplayMany(ctx context.Context, by audit.Principal, r Repla
 		if err != nil {
 			return nil, err
 		}
+		if err := keptPayloads(ctx, tx, jobs); err != nil {
+			return nil, err
+		}
 		events := []audit.Event{{Action: "dispatch.replay.requested", Entity: "DispatchJob", Details: map[string]any{
 			"limit": r.Limit, "ratePerSecond": r.RatePerSecond, "endpointId": r.Filter.EndpointID, "deadLetterReason": string(r.DeadReason),
 			"count": len(replayed),
@@ -232,6 +235,27 @@ func replayRows(ctx context.Context, tx *store.Tx, now time.Time, jobs []deadJob
 		jobs = jobs[n:]
 	}
 	return replayed, nil
+}
+
+// keptPayloads sees to it that nobody has removed the payload of a job while it was being replayed.
+func keptPayloads(ctx context.Context, tx *store.Tx, jobs []deadJob) error {
+	for len(jobs) > 0 {
+		n := store.Piece(len(jobs), maxBatch)
+		args := make([]any, n)
+		for i, j := range jobs[:n] {
+			args[i] = j.ID
+		}
+		var gone int
+		err := tx.QueryRow(ctx, `select count(*) from dispatch_payload where body is null and job_id in (`+store.Placeholders(1, n)+`)`, args...).Scan(&gone)
+		switch {
+		case err != nil:
+			return fmt.Errorf("look for the payloads of replayed jobs: %w", err)
+		case gone > 0:
+			return fault.New(fault.Conflict, "payloads are being removed just now: ask again")
+		}
+		jobs = jobs[n:]
+	}
+	return nil
 }
 
 // replayedEvent tells of a replay of a job as it was.

@@ -18,6 +18,7 @@ func (s *server) tidy(ctx context.Context) {
 		{"forget answers to idempotency keys", s.log.ForgetAnswers},
 		{"forget counters of events", s.log.ForgetCounts},
 		{"forget what accounts no longer need", s.accounts.Tidy},
+		{"remove payloads of ended jobs", s.dispatch.ForgetPayloads},
 		{"go on with retention that broke off", s.retention.Resume},
 		{"enforce retention", s.retention.Enforce},
 	}

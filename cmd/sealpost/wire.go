@@ -76,6 +76,7 @@ func wire(ctx context.Context, c *config.Config, logger *slog.Logger) (_ *server
 	s.dispatch = dispatch.New(s.log, set.Data, dispatch.Options{
 		MaxAttempts: c.Dispatch.MaxAttempts, Backoff: c.Dispatch.Backoff, Timeout: c.Dispatch.Timeout,
 		Concurrency: c.Dispatch.Concurrency, EndpointConcurrency: c.Dispatch.EndpointConcurrency,
+		PayloadRetention:     time.Duration(c.Dispatch.PayloadRetentionDays) * 24 * time.Hour,
 		AllowPrivateNetworks: c.Dispatch.AllowPrivateNetworks, AllowedNetworks: c.Dispatch.AllowedNetworks,
 		Server: s.name.String(), Logger: logger, Tracer: s.traces.tracer(),
 	})
