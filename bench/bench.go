@@ -27,8 +27,10 @@ type Options struct {
 	Only     []string      // names of measurements; none: all
 	Out      io.Writer
 
-	// Seal has an empty database filled with events, and sealed: the one measurement that is made inside.
-	Seal func(ctx context.Context, databaseURL string, events int) (Sealed, error)
+	// Seal has an empty database filled with events, and sealed; Verify another one, and has it exported to a
+	// folder in dir and verified. These two measurements are made inside.
+	Seal   func(ctx context.Context, databaseURL string, events int) (Sealed, error)
+	Verify func(ctx context.Context, databaseURL, dir string, events int) (Verified, error)
 }
 
 // clients is how many connections post at once, payloadBytes what each job carries (DESIGN §9).
@@ -125,6 +127,13 @@ func runOn(ctx context.Context, o Options, r report, name string, f *floor) (err
 		}
 		r.print(figures...)
 	}
+	if o.wants("verify") {
+		figures, err := measureVerify(ctx, o, name, dir)
+		if err != nil {
+			return fmt.Errorf("measure verifying: %w", err)
+		}
+		r.print(figures...)
+	}
 	p, err := startProgram(ctx, o, dir, databaseURL)
 	if err != nil {
 		return err
@@ -157,7 +166,7 @@ func (o Options) wants(name string) bool {
 
 // Measurements are the names that Options.Only takes.
 func Measurements() []string {
-	return []string{"commit", "seal", "me", "login", "start", "accept", "drain", "latency", "isolation"}
+	return []string{"commit", "seal", "verify", "me", "login", "start", "accept", "drain", "latency", "isolation"}
 }
 
 func perSecond(rate float64) string { return fmt.Sprintf("%.0f/s", rate) }

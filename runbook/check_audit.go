@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"sealpost/audit"
+	"sealpost/audit/verify"
 	"sealpost/fault"
 	"sealpost/store"
 )
@@ -70,12 +71,16 @@ type sealFacts struct {
 	copied    audit.Checkpoint
 	copyWrong error // why the copy does not verify, or cannot be read
 	witnesses int
-	rightCopy bool // the copy is the log's checkpoint of its size, where that is still kept
+	end       verify.Report // of the last leaves
+	rightCopy bool          // the copy is the log's checkpoint of its size, where that is still kept
 }
 
+// verifiedLeaves is how many of the last leaves are verified with each check, each with its event.
+const verifiedLeaves = 2048
+
 // auditLog is what the data says of the sealed log: everything is sealed but the last moments, the newest
-// checkpoint is signed by the key in use, and a copy of it has left the database. That the whole log
-// verifies against it is not part of this.
+// checkpoint is signed by the key in use, the last leaves verify against it one by one, and a copy of it has
+// left the database. All leaves are verified by `sealpost audit verify`, whose time grows with the log.
 func auditLog(ctx context.Context, c *Checker) (Finding, error) {
 	f := sealFacts{
 		every: c.o.Config.Audit.CheckpointEvery, copyDir: c.o.Config.Audit.CheckpointDir != "", witnesses: len(c.o.Config.Audit.Witnesses),
@@ -124,6 +129,9 @@ func (f *sealFacts) look(ctx context.Context, c *Checker) error {
 		f.signature = err
 	} else {
 		_, f.signature = audit.OpenCheckpoint(checkpoint.Note, v)
+		if f.end, err = verify.Recent(ctx, c.o.Log, verifiedLeaves, v); err != nil {
+			return err
+		}
 	}
 	if !f.copyDir {
 		return nil
@@ -164,11 +172,11 @@ func (f sealFacts) outside() (bool, string) {
 	return true, fmt.Sprintf("a copy of %d events is in AUDIT_CHECKPOINT_DIR", f.copied.Size)
 }
 
-// decideSealed is RB-6.1 without the walk through the whole log.
+// decideSealed is RB-6.1.
 func decideSealed(f sealFacts) Finding {
 	evidence := map[string]any{
 		"events": f.newest.ID != "", "leaves": f.state.Size, "signed": f.state.Signed, "rejected": f.state.Rejected,
-		"cosigned": f.state.Cosigned, "witnesses": f.witnesses, "origin": f.origin,
+		"verified": f.end.Bodies, "cosigned": f.state.Cosigned, "witnesses": f.witnesses, "origin": f.origin,
 	}
 	if !f.state.SignedAt.IsZero() {
 		evidence["signedAt"] = f.state.SignedAt
@@ -188,12 +196,15 @@ func decideSealed(f sealFacts) Finding {
 		return found(false, evidence, "there is no checkpoint yet")
 	case f.signature != nil:
 		return found(false, evidence, "the newest checkpoint does not verify: %v", f.signature)
+	case len(f.end.Findings) > 0:
+		return found(false, evidence, "the end of the log does not verify against its checkpoint: %s (%d findings; `sealpost audit verify` tells all)",
+			f.end.Findings[0], len(f.end.Findings)+f.end.More)
 	case !waits.IsZero() && f.state.Now.Sub(waits) > f.every+sealedWithin:
 		return found(false, evidence, "events since %s are not under a checkpoint", waits.Format(time.RFC3339))
 	case !outside:
 		return found(false, evidence, "the log is sealed and signed up to %d events, but %s", f.state.Signed, where)
 	}
 	evidence["outside"] = true
-	return found(false, evidence, "%d events are under a checkpoint of %s that verifies, and %s; that the whole log verifies against it is not yet checked",
-		f.state.Signed, f.state.SignedAt.Format(time.RFC3339), where)
+	return found(true, evidence, "%d events are under a checkpoint of %s, against which the last %d verify one by one, and %s; all of them are verified by `sealpost audit verify`",
+		f.state.Signed, f.state.SignedAt.Format(time.RFC3339), f.end.Bodies, where)
 }

@@ -32,14 +32,14 @@ var admin = audit.Principal{
 
 // site is an installation whose log is verified.
 type site struct {
-	t      *testing.T
+	t      testing.TB
 	st     *store.Store
 	key    *keys.Key
 	log    *audit.Log
 	sealer *audit.Sealer
 }
 
-func newSite(t *testing.T, st *store.Store) *site {
+func newSite(t testing.TB, st *store.Store) *site {
 	t.Helper()
 	s := &site{t: t, st: st, key: keys.NewKey("00112233445566aa", bytes.Repeat([]byte{42}, 32))}
 	s.server()
@@ -105,7 +105,7 @@ func (s *site) history() {
 // verifier is the installation's own key, as an auditor has it.
 func (s *site) verifier() note.Verifier { return verifierOf(s.t, s.key) }
 
-func verifierOf(t *testing.T, key *keys.Key) note.Verifier {
+func verifierOf(t testing.TB, key *keys.Key) note.Verifier {
 	t.Helper()
 	text, err := audit.VerifierKey(origin, key)
 	if err != nil {

@@ -26,7 +26,7 @@ func benchCommand(ctx context.Context, p program, args []string) error {
 	if *seconds < 1 || *seconds > 600 {
 		return usage("bench: -seconds takes 1 to 600, not %d", *seconds)
 	}
-	o := bench.Options{Postgres: *postgres, Each: time.Duration(*seconds) * time.Second, Out: p.stdout, Seal: benchSeal}
+	o := bench.Options{Postgres: *postgres, Each: time.Duration(*seconds) * time.Second, Out: p.stdout, Seal: benchSeal, Verify: benchVerify}
 	if *only != "" {
 		o.Only = strings.Split(*only, ",")
 	}

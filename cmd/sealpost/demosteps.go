@@ -38,9 +38,11 @@ func (d *demo) steps(ctx context.Context) error {
 		{"dead letter", d.watchDeath},
 		{"replay", d.fixAndReplay},
 		{"audit", d.readRecord},
+		{"audit proof", d.proveDispatch},
 		{"rotation", d.rotate},
 		{"retention", d.planRetention},
 		{"runbook", d.showRunbook},
+		{"audit verify", d.verifyLog},
 	} {
 		if err := s.run(ctx); err != nil {
 			return fmt.Errorf("the demo's step %q did not hold: %w", s.name, err)
