@@ -53,6 +53,7 @@ func openPostgres(ctx context.Context, databaseURL string, o Options) (*Store, e
 	if conns == 0 {
 		conns = defaultConns
 	}
+	s.writing = make(chan struct{}, writersOf(conns))
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	db.SetConnMaxIdleTime(5 * time.Minute)
@@ -64,6 +65,11 @@ func openPostgres(ctx context.Context, databaseURL string, o Options) (*Store, e
 	}
 	return s, nil
 }
+
+// writersOf is how many of the connections may be in a writing transaction at once. Transactions that wait
+// for each other's rows (a crowd that signs in from one network) would otherwise take all of them, and
+// nobody could so much as read meanwhile.
+func writersOf(conns int) int { return max(1, conns-conns/4) }
 
 // After a failover the connections that are open may lead to a server that no longer takes writes. The
 // first write that is refused for that reason begins a new generation of connections; one of an older
@@ -90,6 +96,12 @@ func (s *Store) reused(_ context.Context, conn *pgx.Conn) error {
 // writePostgres runs a transaction, again from its start when it met another one. The caller can
 // withdraw it while it waits for a connection.
 func (s *Store) writePostgres(caller context.Context, fn func(*Tx) error) error {
+	select {
+	case s.writing <- struct{}{}:
+		defer func() { <-s.writing }()
+	case <-caller.Done():
+		return fmt.Errorf("wait to write: %w", caller.Err())
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), writeDeadline)
 	defer cancel()
 	for try := 1; ; try++ {

@@ -285,3 +285,41 @@ func TestAReadOnlyServerIsNotConnectedTo(t *testing.T) {
 		t.Errorf("got %v, which does not say why", err)
 	}
 }
+
+// Writers that wait for each other leave connections to those who read.
+func TestWritersLeaveRoomForReaders(t *testing.T) {
+	st := open(t, storetest.PostgresURL(t), store.Options{MaxConns: 4})
+	release := make(chan struct{})
+	var writers sync.WaitGroup
+	var inside atomic.Int32
+	for range 8 {
+		writers.Go(func() {
+			err := st.Write(t.Context(), func(*store.Tx) error {
+				inside.Add(1)
+				<-release
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for end := time.Now().Add(20 * time.Second); inside.Load() < 3 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	within, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := st.Ping(within); err != nil || inside.Load() != 3 {
+		t.Errorf("with %d transactions open, want 3 of 4: %v", inside.Load(), err)
+	}
+	withdrawn, withdraw := context.WithCancel(t.Context())
+	withdraw()
+	if err := st.Write(withdrawn, func(*store.Tx) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("one who does not want to wait any more: %v", err)
+	}
+	close(release)
+	writers.Wait()
+	if inside.Load() != 8 {
+		t.Errorf("%d of 8 have written", inside.Load())
+	}
+}

@@ -57,6 +57,7 @@ type Store struct {
 	reader     bool // nothing is written
 	log        *slog.Logger
 	generation atomic.Int64                          // of PostgreSQL's connections; older ones are dropped
+	writing    chan struct{}                         // PostgreSQL: one for each transaction that may be open
 	setIdle    bool                                  // PostgreSQL's connections are given idleInTransaction
 	types      remembered[string, map[string]string] // PostgreSQL: the types of each table's columns
 	migrating  sync.Mutex
