@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"time"
 )
@@ -76,9 +77,7 @@ func (a *access) put(h http.Header) {
 	if a == nil {
 		return
 	}
-	for name, values := range a.headers {
-		h[name] = values
-	}
+	maps.Copy(h, a.headers)
 }
 
 // over is what a request goes through.

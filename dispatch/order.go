@@ -146,7 +146,7 @@ const passTurnText = `
 	   set due_at = case when status = 'DEAD_LETTER' then null else order_wait end, order_wait = null
 	 where id = (select id from dispatch_job where endpoint_id = $1 and ordering_key = $2 and order_wait is not null
 	              order by order_place limit 1)
-	returning id, order_place`
+	returning id, order_place` //nolint:gosec // a turn is passed, no password
 
 // passTurn gives an order's turn, which the job of a place has had, to the first in line. It does nothing where
 // another one has it.

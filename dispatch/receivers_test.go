@@ -165,6 +165,8 @@ func TestReceiversThatMisbehave(t *testing.T) {
 		{name: "bytes in a header", serve: says("HTTP/1.1 200 OK\r\nbad\x00\xff header\r\n\r\n"), status: Retrying, says: "*"},
 		{name: "a length that is none", serve: says("HTTP/1.1 200 OK\r\nContent-Length: -\u202e1\r\n\r\n"), status: Retrying, says: "*"},
 		{name: "not wanted", serve: says("HTTP/1.1 400 No\r\nContent-Length: 2\r\n\r\n\x00\xff"), status: DeadLetter, reason: Permanent, code: 400, says: "400 Bad Request", answer: 4},
+		{name: "too large", serve: says("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"), status: DeadLetter, reason: Permanent, code: 413, says: "413 Request Entity Too Large"},
+		{name: "ten megabytes of headers", serve: drips("HTTP/1.1 200 OK\r\n", "X-Long: "+strings.Repeat("h", 10<<20)+"\r\n", 0), status: Retrying, says: "net/http: server response headers exceeded 65536 bytes; aborted"},
 		{name: "nobody listens", url: "http://" + refused, status: Retrying, says: "the connection was refused"},
 		{name: "a certificate for another name", url: "https://localhost:" + tlsPort, status: Retrying, says: "*tls: failed to verify certificate: x509: certificate is valid for"},
 		{name: "no TLS at all", serve: func(conn *net.TCPConn) {

@@ -155,7 +155,7 @@ func (r ReplayManyRequest) query() (string, []any, error) {
 	}
 	b.WriteString(` and (select 1 from dispatch_endpoint e where e.id = j.endpoint_id and e.deleted_at is null) is not null`)
 	args = append(args, r.Limit+1)
-	b.WriteString(fmt.Sprintf(` order by j.id limit $%d`, len(args)+1))
+	fmt.Fprintf(&b, ` order by j.id limit $%d`, len(args)+1)
 	return b.String(), args, nil
 }
 

@@ -60,7 +60,7 @@ func TestTrials(t *testing.T) {
 		if trial, err := d.Try(t.Context(), admin, e.ID); err != nil || !trial.Delivered || trial.Error != "" {
 			t.Errorf("the second ended as %+v (%v)", trial, err)
 		}
-		if after, err := d.Endpoint(t.Context(), e.ID); err != nil || after.UpdatedAt != before.UpdatedAt || !after.Paused {
+		if after, err := d.Endpoint(t.Context(), e.ID); err != nil || !after.UpdatedAt.Equal(before.UpdatedAt) || !after.Paused {
 			t.Errorf("the endpoint was %+v and is %+v (%v)", before, after, err)
 		}
 		if n := count(t, d, `select count(*) from dispatch_job`); n != 0 {
@@ -71,10 +71,12 @@ func TestTrials(t *testing.T) {
 			t.Fatalf("%d events: %v", len(events.Items), err)
 		}
 		for i, want := range []struct{ action, outcome string }{
-			{"dispatch.endpoint.tested", string(audit.Success)}, {"dispatch.endpoint.test_sent", string(audit.Success)},
-			{"dispatch.endpoint.tested", string(audit.Failure)}, {"dispatch.endpoint.test_sent", string(audit.Success)},
+			{"dispatch.endpoint.tested", string(audit.Success)},
+			{"dispatch.endpoint.test_sent", string(audit.Success)},
+			{"dispatch.endpoint.tested", string(audit.Failure)},
+			{"dispatch.endpoint.test_sent", string(audit.Success)},
 		} {
-			if got := events.Items[i]; got.Action != want.action || string(got.Outcome) != want.outcome || got.Actor.ID != admin.UserID {
+			if got := events.Items[i]; got.Action != want.action || got.Outcome != want.outcome || got.Actor.ID != admin.UserID {
 				t.Errorf("event %d is %+v", i, got)
 			}
 		}
@@ -122,7 +124,7 @@ func TestTrialsThatFail(t *testing.T) {
 		}
 		cancel()
 		for range maxTrials {
-			<-ended
+			_ = <-ended
 		}
 		close(hang)
 
