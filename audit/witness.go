@@ -167,7 +167,7 @@ func (s *Sealer) cosignDue(now time.Time) bool {
 func (s *Sealer) takeCosigned() {
 	s.asked.mu.Lock()
 	defer s.asked.mu.Unlock()
-	if c := s.asked.answer; c != nil && c.Size == s.newest.Size && c.Cosigned > 0 {
+	if c := s.asked.answer; c != nil && c.Size == s.newest.Size {
 		s.newest = *c
 	}
 	s.asked.answer = nil
@@ -185,13 +185,16 @@ func (s *Sealer) cosign(ctx context.Context, c *Checkpoint) (all bool, err error
 		asking.Go(func() { answers[i] = s.ask(ctx, w, sizes[w.URL], *c) })
 	}
 	asking.Wait()
-	lines, n := "", 0
-	for _, a := range answers {
+	lines, got, n := "", 0, 0
+	for i, a := range answers {
 		if a.err != nil {
 			s.o.Logger.Warn("a witness has not cosigned a checkpoint", "witness", a.url, "size", c.Size, "error", a.err)
 			continue
 		}
-		lines, n = lines+a.lines, n+1
+		lines, got = lines+a.lines, got+1
+		if s.o.Witnesses[i].Verifier != nil { // what nobody verifies is published, and counts for nothing
+			n++
+		}
 	}
 	err = s.log.seal(ctx, func(tx *store.Tx) ([]Event, error) {
 		now, err := tx.Now(ctx)
@@ -203,17 +206,17 @@ func (s *Sealer) cosign(ctx context.Context, c *Checkpoint) (all bool, err error
 				return nil, err
 			}
 		}
-		if n < c.Cosigned || n == 0 {
+		if n < c.Cosigned || got == 0 {
 			return nil, nil // an earlier answer had more
 		}
 		_, err = tx.Exec(ctx, `update audit_checkpoint set cosignatures = $2, cosigned_by = $3 where size = $1`, c.Size, lines, n)
 		return nil, err
 	})
-	if err == nil && n > 0 && n >= c.Cosigned {
+	if err == nil && got > 0 && n >= c.Cosigned {
 		text, own, _ := strings.Cut(c.signed(), "\n\n")
 		c.Note, c.Cosigned = text+"\n\n"+own+lines, n
 	}
-	return n == len(answers), err
+	return got == len(answers), err
 }
 
 // signed is the note with our own signatures alone.

@@ -226,7 +226,7 @@ func TestWitnesses(t *testing.T) {
 	})
 }
 
-// A witness whose key nobody has told us: what it says is published, as it came.
+// A witness whose key nobody has told us: what it says is published as it came, and counts for nothing.
 func TestWitnessWithoutAKey(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		log, key := newLog(t, st)
@@ -242,6 +242,9 @@ func TestWitnessWithoutAKey(t *testing.T) {
 		}
 		if n, err := note.Open([]byte(newest.Note), note.VerifierList(verifierOf(t, key), w.option(t).Verifier)); err != nil || len(n.Sigs) != 2 {
 			t.Errorf("%s (%v)", newest.Note, err)
+		}
+		if newest.Cosigned != 0 {
+			t.Errorf("it counts as %d", newest.Cosigned)
 		}
 	})
 }

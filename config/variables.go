@@ -79,7 +79,7 @@ var sections = []section{
 		text("AUDIT_CHECKPOINT_DIR", "", "the path of a directory", func(c *Config) *string { return &c.Audit.CheckpointDir }, nil,
 			"Where checkpoints are copied to, best on another machine."),
 		witnesses("AUDIT_WITNESS_URLS", func(c *Config) *[]Witness { return &c.Audit.Witnesses },
-			"Witnesses that cosign checkpoints (C2SP tlog-witness)."),
+			"Witnesses that cosign checkpoints (C2SP tlog-witness). Only one whose key is given counts."),
 		number("AUDIT_RETENTION_DAYS", 2555, 0, 36500, func(c *Config) *int { return &c.Audit.RetentionDays },
 			"How long audit events are kept; 0 only in NODE_ENV=test."),
 		number("AUDIT_RETENTION_EVERY_DAYS", 0, 0, 365, func(c *Config) *int { return &c.Audit.RetentionEvery },
