@@ -43,6 +43,18 @@ func TestActivity(t *testing.T) {
 		if refused != n(1) {
 			t.Errorf("refused: %+v", refused)
 		}
+		from := time.Now().UTC().Truncate(time.Minute).Add(-10 * time.Minute)
+		trend, atLeast, err := f.Trend(f.ctx(), audit.Buckets{From: from, Each: 5 * time.Minute, N: 4})
+		want := Trend{SignIns: 1, FailedSignIns: 3, Refreshes: 1, ReusedTokens: 1, Refused: 1}
+		sum := Trend{}
+		for _, b := range trend {
+			sum = Trend{
+				sum.SignIns + b.SignIns, sum.FailedSignIns + b.FailedSignIns, sum.Refreshes + b.Refreshes, sum.ReusedTokens + b.ReusedTokens, sum.Refused + b.Refused,
+			}
+		}
+		if err != nil || atLeast || len(trend) != 4 || sum != want || trend[0] != (Trend{}) {
+			t.Errorf("over time: %+v, %v, %v", trend, atLeast, err)
+		}
 		f.clock.add(8 * 24 * time.Hour)
 		if got := activity(); got.LiveSessions != n(0) {
 			t.Errorf("after a week: %+v", got)

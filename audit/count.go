@@ -117,11 +117,11 @@ func (l *Log) countSome(ctx context.Context, behind time.Duration) (more bool, e
 		// A quiet time is passed over, and costs no write.
 		var next time.Time
 		err = tx.QueryRow(ctx, `select at from "AuditLog" where id >= $1 order by id limit 1`, FirstID(from)).Scan(store.Time(&next))
-		if err != nil {
-			if store.NoRow(err) {
-				return nil
-			}
+		if err != nil && !store.NoRow(err) {
 			return err
+		}
+		if next.IsZero() {
+			return nil
 		}
 		from = later(from, next.Truncate(time.Minute))
 		for _, s := range slicesOf(from, target, countMinutes) {

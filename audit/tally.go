@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"sealpost/store"
@@ -84,7 +85,7 @@ func (l *Log) tallyBy(ctx context.Context, since time.Time, action, detail, live
 			return err
 		}
 		for _, s := range w.live {
-			words, n, err := tallyBodies(ctx, tx, detail, MaxBodies, live, append(args[:len(args):len(args)], FirstID(s.from), FirstID(s.to), MaxBodies+1)...)
+			words, n, err := tallyBodies(ctx, tx, detail, MaxBodies, live, append(slices.Clip(args), FirstID(s.from), FirstID(s.to), MaxBodies+1)...)
 			if err != nil {
 				return err
 			}

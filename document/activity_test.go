@@ -1,6 +1,7 @@
 package document
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -39,5 +40,21 @@ func TestAIActivity(t *testing.T) {
 		}
 		see(since, AIActivity{Calls: audit.Tally{N: 5}, Failed: 2, Dropped: 3})
 		see(time.Now().Add(time.Minute), AIActivity{})
+
+		minute := time.Now().UTC().Truncate(time.Minute)
+		err := d.st.Write(t.Context(), func(tx *store.Tx) error { // as if the first two had been made an hour ago
+			_, err := tx.Exec(t.Context(), `
+				update ai_trace set id = $1 || substr(id, 14), created_at = $2
+				 where id in (select id from ai_trace order by id limit 2)`, audit.FirstID(minute.Add(-time.Hour))[:13], minute.Add(-time.Hour).UnixMicro())
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		trend, atLeast, err := d.AITrend(t.Context(), audit.Buckets{From: minute.Add(-time.Hour), Each: time.Hour, N: 3})
+		want := []AIActivity{{Calls: audit.Tally{N: 2}, Dropped: 3}, {Calls: audit.Tally{N: 3}, Failed: 2}, {}}
+		if err != nil || atLeast || !slices.Equal(trend, want) {
+			t.Errorf("over time: %+v, %v, %v, want %+v", trend, atLeast, err, want)
+		}
 	})
 }
