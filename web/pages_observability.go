@@ -70,7 +70,7 @@ func chartsOf(t *Trends) []chart {
 	return []chart{
 		draw("accepted", "Jobs accepted", "good", func(b TrendBucket) int { return b.Dispatch.Accepted }),
 		draw("dispatched", "Jobs delivered", "good", func(b TrendBucket) int { return b.Dispatch.Dispatched }),
-		draw("retried", "Attempts that failed and are made again", "quiet", func(b TrendBucket) int { return b.Dispatch.RetriedAttempts }),
+		draw("retried", "Failed attempts, made again", "quiet", func(b TrendBucket) int { return b.Dispatch.RetriedAttempts }),
 		draw("dead", "Jobs dead-lettered", "bad", func(b TrendBucket) int { return b.Dispatch.DeadLettered }),
 		draw("signins", "Sign-ins", "good", func(b TrendBucket) int { return b.Auth.SignIns }),
 		draw("failed", "Sign-ins that failed", "bad", func(b TrendBucket) int { return b.Auth.FailedSignIns }),
