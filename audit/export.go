@@ -146,7 +146,7 @@ func (e *exporter) run(ctx context.Context, progress func(done, total int64)) (E
 		return e.m, err
 	}
 	e.m = ExportManifest{Format: ExportFormat, Origin: c.Origin, Size: c.Size, CreatedAt: time.Now().UTC().Truncate(time.Microsecond)}
-	f, err := os.OpenFile(filepath.Join(e.dir, ExportSumsFile), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600) //nolint:gosec // the operator says where
+	f, err := os.OpenFile(filepath.Join(e.dir, ExportSumsFile), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return e.m, err
 	}
@@ -223,8 +223,8 @@ func (e *exporter) bundle(ctx context.Context, n int64, width int) error {
 	list, err := ParseBundle(entries)
 	if err != nil {
 		list = nil
-	} else if cut := len(entries); len(list) > width {
-		cut = 0
+	} else if len(list) > width {
+		cut := 0
 		for _, entry := range list[:width] {
 			cut += 2 + len(entry)
 		}

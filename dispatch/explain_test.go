@@ -181,7 +181,7 @@ func statements(st *store.Store, b bigTables) []planned {
 		{"overdue leases", takeBackText(overdue) + lock(""), []any{now}, []string{"dispatch_job_leased"}, false},
 		{"jobs that are over", expiredText + lock(""), []any{now, maxExpired}, []string{"dispatch_job_expire"}, false},
 		{"jobs of orders that are over", expiredOrderedText, []any{now, maxExpired}, []string{"dispatch_job_expire"}, false},
-		{"the next of an order", passTurnText, []any{b.crowded, "key"}, []string{"dispatch_job_behind", "key of dispatch_job"}, false},
+		{"the next of an order", nextTurnText, []any{b.crowded, "key"}, []string{"dispatch_job_behind", "key of dispatch_job"}, false},
 		{"old payloads", oldPayloadsText, []any{"", b.last, forgetPiece}, []string{"key of dispatch_payload"}, false},
 		{"own leases", ownLeases, []any{"node-0"}, []string{"dispatch_job_leased"}, false},
 		{"retry-due: endpoints", dueEndpointsText, []any{now}, []string{"dispatch_job_due"}, true},

@@ -139,14 +139,14 @@ func writeOrders(ctx context.Context, tx *store.Tx, orders map[orderKey]*order) 
 	return nil
 }
 
-// passTurnText gives the turn to the first in line, by the index that has only those. One that is dead and
+// nextTurnText gives the turn to the first in line, by the index that has only those. One that is dead and
 // waits there, since an earlier one was replayed, only holds it.
-const passTurnText = `
+const nextTurnText = `
 	update dispatch_job
 	   set due_at = case when status = 'DEAD_LETTER' then null else order_wait end, order_wait = null
 	 where id = (select id from dispatch_job where endpoint_id = $1 and ordering_key = $2 and order_wait is not null
 	              order by order_place limit 1)
-	returning id, order_place` //nolint:gosec // a turn is passed, no password
+	returning id, order_place`
 
 // passTurn gives an order's turn, which the job of a place has had, to the first in line. It does nothing where
 // another one has it.
@@ -155,7 +155,7 @@ func passTurn(ctx context.Context, tx *store.Tx, k orderKey, o *order, place int
 		return nil
 	}
 	o.turn, o.turnID = 0, ""
-	err := tx.QueryRow(ctx, passTurnText, k.endpointID, k.key).Scan(&o.turnID, &o.turn)
+	err := tx.QueryRow(ctx, nextTurnText, k.endpointID, k.key).Scan(&o.turnID, &o.turn)
 	if err != nil && !store.NoRow(err) {
 		return fmt.Errorf("pass an order's turn: %w", err)
 	}

@@ -124,7 +124,7 @@ func TestTrialsThatFail(t *testing.T) {
 		}
 		cancel()
 		for range maxTrials {
-			_ = <-ended
+			<-ended
 		}
 		close(hang)
 

@@ -141,7 +141,7 @@ func (f *sealFacts) look(ctx context.Context, c *Checker) error {
 		f.copied, f.copyWrong = audit.OpenCheckpoint(f.copied.Note, verifiers...)
 	}
 	if f.copyWrong != nil {
-		return nil
+		return nil //nolint:nilerr // that it is not good is what was found out
 	}
 	same, err := c.o.Log.CheckpointCovering(ctx, f.copied.Size-1)
 	f.rightCopy = err == nil && (same.Size != f.copied.Size || same.Root == f.copied.Root)

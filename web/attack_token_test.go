@@ -79,7 +79,7 @@ func TestAttackForgedTokens(t *testing.T) {
 		if made := hs256(same); made != ada {
 			t.Fatalf("the token that the others are made from is another:\n%s\n%s", made, ada)
 		}
-		var bodies = map[string]bool{}
+		bodies := map[string]bool{}
 		for name, token := range map[string]string{
 			"alg none":                    sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, same),
 			"alg none, signature kept":    reheader(`{"alg":"none","kid":"` + key.ID + `","typ":"at+jwt"}`),

@@ -165,7 +165,8 @@ func (s *Server) serveStream(x *exchange, r reader) error {
 	var told stand
 	var stands <-chan struct{}
 	if sees(r.by) {
-		defer s.watchStanding()()
+		leave := s.watchStanding()
+		defer leave()
 		told, stands = s.standing.read()
 	}
 	ctx := x.request.Context()

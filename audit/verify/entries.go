@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -235,12 +236,9 @@ func (v *verifier) joinRuns(chunks [][]runOf) {
 }
 
 func cmpInt(pairs ...int64) int {
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i] != pairs[i+1] {
-			if pairs[i] < pairs[i+1] {
-				return -1
-			}
-			return 1
+	for pair := range slices.Chunk(pairs, 2) {
+		if c := cmp.Compare(pair[0], pair[1]); c != 0 {
+			return c
 		}
 	}
 	return 0

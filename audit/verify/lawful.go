@@ -306,7 +306,7 @@ func (v *verifier) dates(ctx context.Context) error {
 		first := int64(n) * bundleWidth
 		after, _ := around(first + int64(v.width(int64(n))) - 1) // the latest mark before any of them
 		_, before := around(first)
-		if !(b.from <= b.to) || (after.IsZero() || b.from >= after.UnixMicro()) && (before.IsZero() || b.to <= before.UnixMicro()) {
+		if b.from > b.to || (after.IsZero() || b.from >= after.UnixMicro()) && (before.IsZero() || b.to <= before.UnixMicro()) {
 			continue
 		}
 		list, err := v.entriesOf(ctx, int64(n))

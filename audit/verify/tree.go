@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -124,8 +125,8 @@ func (v *verifier) setNode(level int, n int64, h tlog.Hash) {
 // borneOut tells whether the tree, as it is taken at the moment, is what the newest checkpoint says. Its
 // signature does not matter here: it is about where a change is.
 func (v *verifier) borneOut(ctx context.Context) (bool, error) {
-	for i := len(v.kept) - 1; i >= 0; i-- {
-		if c := v.kept[i]; c.readable && c.parsed.Size <= v.size {
+	for _, c := range slices.Backward(v.kept) {
+		if c.readable && c.parsed.Size <= v.size {
 			root, err := v.root(ctx, c.parsed.Size)
 			return root == c.parsed.Root, err
 		}
