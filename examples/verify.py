@@ -223,7 +223,7 @@ class Log:
 
 
 def trust(keys, checkpoints, exported, log):
-    """Which checkpoints are signed by a key that follows from those that were given."""
+    """Mark which checkpoints are signed by a key that follows from those that were given."""
     history = {k["keyId"]: parse_key(k["verifierKey"]) for k in exported}
     before = [(leaf, parse_key(d["previousVerifierKey"])) for leaf, _, action, _, d in log.special
               if action == "audit.key.changed" and d.get("previousVerifierKey")]
@@ -239,7 +239,7 @@ def trust(keys, checkpoints, exported, log):
             if leaf < signed:
                 limits.setdefault(key, leaf)
         if limits == known:
-            return signed
+            return signed, limits
 
 
 def unlawful(leaf, log, signed, checkpoints):
@@ -326,7 +326,7 @@ def main():
     log = Log(export, last.size, checkpoints + extra)
     if outside and not extra:
         outside.good = any(c.size == outside.size and c.root == outside.root and c.good for c in checkpoints)
-    signed = trust(keys, checkpoints + extra, json.loads(export.read("keys.json") or "[]"), log)
+    signed, limits = trust(keys, checkpoints + extra, json.loads(export.read("keys.json") or "[]"), log)
     rejected = export.lines("rejected.jsonl")
     for c in checkpoints:
         if "time" in c.row and when(c.row["time"]) != c.time:
@@ -354,7 +354,7 @@ def main():
     if findings:
         print("The log DOES NOT HOLD.")
         return 1
-    if not keys or outside and not any(outside.signed_by(k) for k in keys):
+    if not keys or outside and not any(outside.signed_by(k) for k in limits):
         print("CANNOT TELL: no key was given, or the checkpoint from outside is not signed by one")
         return 2
     print("The log holds." + ("" if outside else " Whether it was set back as a whole, only a checkpoint from outside can tell."))

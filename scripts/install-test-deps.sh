@@ -13,7 +13,7 @@ components=(cc python3 postgresql shell chromium)
 why_of() {
 	case $1 in
 	cc) echo 'a C compiler and the C library, which the race detector is linked with' ;;
-	python3) echo 'Python 3, in which the example receiver for integrators is written' ;;
+	python3) echo 'Python 3, in which the example receiver for integrators and the second verifier of the audit log are written' ;;
 	shell) echo 'bash, curl and jq, in which the operator'\''s guide speaks (docs/operations.md)' ;;
 	chromium) echo 'Chromium, in which the dashboard is tested (web/browser), and a font for it' ;;
 	postgresql) echo 'the server binaries of PostgreSQL 15 or newer (postgres, initdb); no server has to run' ;;

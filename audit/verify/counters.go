@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -44,7 +45,7 @@ func (a *account) lostBy(_ int64, d details) {
 	}
 }
 
-func clamp(n uint64) int64 { return int64(min(n, 1<<62)) } //nolint:gosec // bounded
+func clamp(n uint64) int64 { return int64(min(n, 1<<62)) }
 
 // gap is numbers of a writer that are no leaves, with the leaf behind them.
 type gap struct {
@@ -67,7 +68,7 @@ func gapsOf(runs []NumberRun) (list []gap) {
 // without gives what is left of some spans when others are taken away.
 func without(list, away []span) []span {
 	away = slices.Clone(away)
-	slices.SortFunc(away, func(a, b span) int { return cmpInt(a.first, b.first) })
+	slices.SortFunc(away, func(a, b span) int { return cmp.Compare(a.first, b.first) })
 	for _, a := range away {
 		var rest []span
 		for _, s := range list {

@@ -215,7 +215,9 @@ func (v *verifier) joinRuns(chunks [][]runOf) {
 		}
 	}
 	for name, runs := range v.writers {
-		slices.SortFunc(runs, func(a, b NumberRun) int { return cmpInt(a.Counter, b.Counter, a.Leaf, b.Leaf) })
+		slices.SortFunc(runs, func(a, b NumberRun) int {
+			return cmp.Or(cmp.Compare(a.Counter, b.Counter), cmp.Compare(a.Leaf, b.Leaf))
+		})
 		kept := runs[:0]
 		for _, r := range runs {
 			if n := len(kept); n > 0 && kept[n-1].Counter+kept[n-1].Count > r.Counter {
@@ -235,19 +237,10 @@ func (v *verifier) joinRuns(chunks [][]runOf) {
 	}
 }
 
-func cmpInt(pairs ...int64) int {
-	for pair := range slices.Chunk(pairs, 2) {
-		if c := cmp.Compare(pair[0], pair[1]); c != 0 {
-			return c
-		}
-	}
-	return 0
-}
-
 // runOf finds the run that has a writer's number.
 func (v *verifier) runOf(writer string, counter int64) (NumberRun, bool) {
 	runs := v.writers[writer]
-	i, found := slices.BinarySearchFunc(runs, counter, func(r NumberRun, n int64) int { return cmpInt(r.Counter, n) })
+	i, found := slices.BinarySearchFunc(runs, counter, func(r NumberRun, n int64) int { return cmp.Compare(r.Counter, n) })
 	if !found {
 		i--
 	}

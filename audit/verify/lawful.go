@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/bits"
@@ -293,7 +294,7 @@ func (v *verifier) dates(ctx context.Context) error {
 		}
 	}
 	around := func(leaf int64) (after, before time.Time) {
-		i, _ := slices.BinarySearchFunc(marks, leaf, func(m signedAt, n int64) int { return cmpInt(m.size, n+1) })
+		i, _ := slices.BinarySearchFunc(marks, leaf, func(m signedAt, n int64) int { return cmp.Compare(m.size, n+1) })
 		if i > 0 {
 			after = marks[i-1].at.Add(-dateTolerance)
 		}

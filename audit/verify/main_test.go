@@ -266,3 +266,41 @@ func (s *site) holdsExported(outside string, keys ...*keys.Key) verify.Report {
 	}
 	return r
 }
+
+// undo gives out numbers whose transaction fails, as in an outage.
+func (s *site) undo(n int) {
+	s.t.Helper()
+	events := make([]audit.Event, n)
+	for i := range events {
+		events[i] = audit.Event{Action: "thing.made", Details: map[string]any{"text": strings.Repeat("x", 12<<10)}}
+	}
+	if s.st.Dialect() == store.Postgres { // of one connection: the next one is new, and well
+		s.run(`set session characteristics as transaction read only`)
+	} else {
+		pages := s.number(`select page_count from pragma_page_count()`)
+		s.run(fmt.Sprintf(`pragma max_page_count = %d`, pages))
+		defer s.run(`pragma max_page_count = 1000000`)
+	}
+	if err := s.log.Change(s.t.Context(), admin, func(*store.Tx) ([]audit.Event, error) { return events, nil }); err == nil {
+		s.t.Error("it was committed")
+	}
+}
+
+// retention is that of a site where everything under an earlier checkpoint is old.
+func (s *site) retention() *audit.Retention {
+	return audit.NewRetention(s.log, audit.RetentionOptions{Days: 0, Sealer: s.sealer})
+}
+
+// retain removes what is old, and seals what tells of it.
+func (s *site) retain(t *testing.T) {
+	t.Helper()
+	r := s.retention()
+	plan, err := r.Plan(t.Context(), admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan, err = r.Apply(t.Context(), admin, plan.PlanHash); err != nil || plan.DeletedCount == 0 || !plan.Complete {
+		t.Fatalf("%+v (%v)", plan, err)
+	}
+	s.seal()
+}

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"slices"
 	"sync"
@@ -165,7 +166,7 @@ func (s *specials) of(writer string) *account {
 
 // inOrder sorts them by their leaves.
 func (s *specials) inOrder() {
-	slices.SortFunc(s.keys, func(a, b keyChange) int { return cmpInt(a.leaf, b.leaf) })
-	slices.SortFunc(s.intents, func(a, b intent) int { return cmpInt(a.leaf, b.leaf) })
-	slices.SortFunc(s.holds, func(a, b holdEvent) int { return cmpInt(a.leaf, b.leaf) })
+	slices.SortFunc(s.keys, func(a, b keyChange) int { return cmp.Compare(a.leaf, b.leaf) })
+	slices.SortFunc(s.intents, func(a, b intent) int { return cmp.Compare(a.leaf, b.leaf) })
+	slices.SortFunc(s.holds, func(a, b holdEvent) int { return cmp.Compare(a.leaf, b.leaf) })
 }
