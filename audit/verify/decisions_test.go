@@ -175,3 +175,25 @@ func FuzzExportedLine(f *testing.F) {
 		}
 	})
 }
+
+func TestFindingsAreBounded(t *testing.T) {
+	var f findings
+	for i := range MaxFindings + 2 {
+		f.add(BodyEdited, int64(MaxFindings-i), "", "x")
+	}
+	if len(f.list) != MaxFindings || f.more != 2 {
+		t.Errorf("%d are kept and %d more counted", len(f.list), f.more)
+	}
+	if list := f.sorted(); list[0].Leaf > list[1].Leaf {
+		t.Error("they are not in the order of leaves")
+	}
+}
+
+func TestDepthOfDetails(t *testing.T) {
+	for n, want := range map[int]bool{maxDepth: true, maxDepth + 1: false} {
+		body := head + `,"details":{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}}`
+		if _, err := canonical([]byte(body)); (err == nil) != want {
+			t.Errorf("%d deep: %v", n, err)
+		}
+	}
+}
