@@ -24,7 +24,7 @@ type account struct {
 func spansOf(pairs [][2]uint64) (list []span) {
 	for _, p := range pairs {
 		if p[1] > 0 && p[0] < 1<<62 && p[1] < 1<<62 {
-			list = append(list, span{int64(p[0]), int64(p[0] + p[1] - 1)})
+			list = append(list, span{clamp(p[0]), clamp(p[0] + p[1] - 1)})
 		}
 	}
 	return list
