@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"mime"
 	"strings"
@@ -135,7 +136,7 @@ func (d *Dispatcher) insert(ctx context.Context, tx *store.Tx, by audit.Principa
 		}
 		made[i] = rows.add(p, by, maxAttempts, now)
 		d.changes.note(p.id)
-		events[i] = accepted(made[i], nil)
+		events[i] = accepted(made[i], p.hash, nil)
 	}
 	if err := rows.insert(ctx, tx); err != nil {
 		return nil, nil, err
@@ -147,8 +148,9 @@ func noSuchEndpoint(id string) error {
 	return fault.New(fault.Invalid, "there is no endpoint %s", id).With("endpointId", id)
 }
 
-func accepted(j Job, by *audit.Principal) audit.Event {
-	details := map[string]any{"endpointId": j.EndpointID, "bytes": j.PayloadBytes}
+// accepted tells of a job and, by the salted hash of it, of what is to be sent.
+func accepted(j Job, hash []byte, by *audit.Principal) audit.Event {
+	details := map[string]any{"endpointId": j.EndpointID, "bytes": j.PayloadBytes, "payloadHash": hex.EncodeToString(hash)}
 	if j.DocumentID != "" {
 		details["documentId"] = j.DocumentID
 	}

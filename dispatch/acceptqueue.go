@@ -228,7 +228,7 @@ func (d *Dispatcher) acceptAll(ctx context.Context, batch []*acceptance) (err er
 			}
 			job := rows.add(a.job, a.by, maxAttempts, now)
 			results[i].answer = a.render(job)
-			events = append(events, accepted(job, &a.by))
+			events = append(events, accepted(job, a.job.hash, &a.by))
 			if a.once.Keyed() {
 				answers = append(answers, a.once.Row(results[i].answer, now))
 			}

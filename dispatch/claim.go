@@ -321,6 +321,19 @@ func (d *Dispatcher) Payload(ctx context.Context, by audit.Principal, jobID stri
 	return contentType, payload, nil
 }
 
+// PayloadHash gives the salted hash of a job's payload, SHA-256(salt ‖ payload), which the event of its
+// acceptance tells, and the salt, by which whoever has the payload can compare it. The salt is nil where the
+// payload has been removed.
+func (d *Dispatcher) PayloadHash(ctx context.Context, jobID string) (salt, hash []byte, err error) {
+	err = d.log.Store().Read(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(ctx, `select salt, hash from dispatch_payload where job_id = $1`, jobID).Scan(&salt, &hash)
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the payload's hash of job %s: %w", jobID, err)
+	}
+	return salt, hash, nil
+}
+
 func (d *Dispatcher) readPayload(ctx context.Context, jobID string) (contentType string, payload []byte, trace traceContext, err error) {
 	var box []byte
 	err = d.log.Store().Read(ctx, func(tx *store.Tx) error {

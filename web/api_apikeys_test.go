@@ -92,7 +92,7 @@ func TestAPIKeyRoutes(t *testing.T) {
 func TestScopes(t *testing.T) {
 	opens := map[string][]string{
 		account.DispatchWrite: {"POST /api/dispatch/jobs", "POST /api/dispatch/jobs/batch"},
-		account.DispatchRead:  {"GET /api/dispatch/jobs", "GET /api/dispatch/jobs/{id}"},
+		account.DispatchRead:  {"GET /api/dispatch/jobs", "GET /api/dispatch/jobs/{id}", "GET /api/dispatch/jobs/{id}/evidence"},
 		account.AuditRead:     {"GET /api/admin/audit/", "GET /audit/log/"}, // all below
 		account.PostureRead: {
 			"GET /api/admin/security/posture", "GET /api/admin/security/secret-rotation/status",
@@ -121,7 +121,8 @@ func TestScopes(t *testing.T) {
 					}
 					// Through a proxy: straight from this machine, /metrics would be anybody's.
 					a := ask(t, s, route, key, nil, "X-Forwarded-For", "203.0.113.9")
-					may := opensRoute(opens[scope], route) && slices.Contains(roles[scope], role)
+					_, isGuarded := guarded[route] // which no key can do
+					may := !isGuarded && opensRoute(opens[scope], route) && slices.Contains(roles[scope], role)
 					if route == "GET /metrics" {
 						may = may && role == audit.Admin
 					}

@@ -32,6 +32,7 @@ func (s *Server) dispatchRoutes() {
 	route(s, signedIn.scoped(account.DispatchRead), huma.Operation{
 		Method: http.MethodGet, Path: "/api/dispatch/jobs/{id}", Tags: tags, Summary: "An own job with its attempts",
 	}, s.ownJob)
+	s.evidenceRoute()
 	s.adminJobRoutes()
 	s.endpointRoutes()
 	s.batchRoute()

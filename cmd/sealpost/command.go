@@ -27,6 +27,7 @@ func commands() []command {
 		{"demo", "[--exit]", "show the way of a document on a server of its own, which needs nothing", demoCommand},
 		{"migrate", "", "bring the database's tables to this version, and end", migrateCommand},
 		{"audit", "verify|export …", "check the sealed audit log, or write it as files that can be checked anywhere", auditCommand},
+		{"evidence", "verify FILE", "check offline what proves the story of one job", evidenceCommand},
 		{"rotate", "NAME --ticket T --rollback-plan P …", "replace a secret in its file, and record it", rotateCommand},
 		{"runbook", "verify [--only ID] [--json] …", "check each clause of the security runbook on this installation", runbookCommand},
 		{"user", "create|reset-mfa|reset-password|revoke-sessions …", "help a user from the server's machine, the only ADMIN too", userCommand},

@@ -34,7 +34,7 @@ func TestDemo(t *testing.T) {
 			"the password Summer2026!! is refused", "8 backup codes", "built-in fake one that says so", "was dropped", "FINALIZED",
 			"DEAD_LETTER, EXHAUSTED after 3 attempts", "DISPATCHED at attempt 4", "dispatch.job.replayed", "DEMO-1",
 			"retention's dry run: 0 events", "RB-6.3", "holds offline, with the log's key alone",
-			"`sealpost audit verify` beside the running server", "the log holds", "every step held",
+			"`sealpost audit verify` beside the running server", "the log holds", "every step held", "`sealpost evidence verify` holds",
 		} {
 			if !strings.Contains(stdout.String(), part) {
 				t.Errorf("the demo does not say %q:\n%s", part, &stdout)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -59,6 +61,36 @@ func (d *demo) proveDispatch(ctx context.Context) error {
 	}
 	d.say("the proof that it was dispatched holds offline, with the log's key alone: leaf %d of %d, %d hashes; with one word changed it does not",
 		proof.Leaf, c.Size, len(proof.Path))
+	return nil
+}
+
+// verifyEvidence fetches the evidence of the replayed job, as the one who sent it would, and checks the file with
+// `sealpost evidence verify`, which asks nobody.
+func (d *demo) verifyEvidence(ctx context.Context) error {
+	text, status, err := d.getText(ctx, "/api/dispatch/jobs/"+d.failedJob+"/evidence")
+	if err != nil {
+		return err
+	}
+	if status != http.StatusOK {
+		return fmt.Errorf("the evidence: %d: %.200s", status, text)
+	}
+	verify := func(text string) (string, error) {
+		path := filepath.Join(d.dir, "evidence.json")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+		var out bytes.Buffer
+		err := evidenceCommand(ctx, program{stdout: &out, stderr: &out, environ: d.environ}, []string{"verify", path})
+		return out.String(), err
+	}
+	out, err := verify(text)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	if _, err := verify(strings.Replace(text, `"status":"DISPATCHED"`, `"status":"DEAD_LETTER"`, 1)); err == nil {
+		return errors.New("evidence in which the server says something else holds")
+	}
+	d.say("`sealpost evidence verify` holds the job's evidence offline: each of its events is a leaf; with another status in it, it does not")
 	return nil
 }
 

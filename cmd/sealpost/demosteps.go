@@ -39,6 +39,7 @@ func (d *demo) steps(ctx context.Context) error {
 		{"replay", d.fixAndReplay},
 		{"audit", d.readRecord},
 		{"audit proof", d.proveDispatch},
+		{"evidence", d.verifyEvidence},
 		{"rotation", d.rotate},
 		{"retention", d.planRetention},
 		{"runbook", d.showRunbook},
