@@ -89,6 +89,10 @@ func errNoEvent(id string) error {
 	return fault.New(fault.NotFound, "there is no audit event %s, or what it said has been removed", word(id))
 }
 
+// accounting are the events that nobody redacts: those by which the log accounts for itself, its numbers
+// among them. A condition of SQL.
+const accounting = `action like 'audit.%'`
+
 // redactable gives the leaf of an event whose body may go.
 func redactable(ctx context.Context, tx *store.Tx, eventID string) (int64, error) {
 	held, err := readHolds(ctx, tx)
@@ -99,7 +103,7 @@ func redactable(ctx context.Context, tx *store.Tx, eventID string) (int64, error
 	var row oldRow
 	var isHeld, lasts int
 	err = tx.QueryRow(ctx, `
-		select writer, counter, case when `+condition+` then 1 else 0 end, case when `+lasting+` then 1 else 0 end
+		select writer, counter, case when `+condition+` then 1 else 0 end, case when `+accounting+` then 1 else 0 end
 		  from "AuditLog" where id = $1`, append([]any{eventID}, args...)...).Scan(&row.writer, &row.counter, &isHeld, &lasts)
 	switch {
 	case store.NoRow(err):
