@@ -73,15 +73,13 @@ func (l *Log) CountUp(ctx context.Context) {
 func (l *Log) Count(ctx context.Context) error { return l.count(ctx, countBehind) }
 
 func (l *Log) count(ctx context.Context, behind time.Duration) error {
-	for {
-		more, err := l.countSome(ctx, behind)
-		if err != nil {
+	for more := true; more && ctx.Err() == nil; {
+		var err error
+		if more, err = l.countSome(ctx, behind); err != nil {
 			return fmt.Errorf("count events: %w", err)
 		}
-		if !more || ctx.Err() != nil {
-			return nil
-		}
 	}
+	return nil
 }
 
 // span of time whose events are counted together: within one minute.

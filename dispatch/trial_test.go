@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,21 +112,16 @@ func TestTrialsThatFail(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, maxTrials)
+		var trials sync.WaitGroup
 		for range maxTrials {
-			go func() {
-				_, err := d.Try(ctx, admin, slow.ID)
-				ended <- err
-			}()
+			trials.Go(func() { _, _ = d.Try(ctx, admin, slow.ID) }) // withdrawn below
 		}
 		eventually(t, func() bool { return len(d.trials) == maxTrials }, func() string { return "the trials have not begun" })
 		if _, err := d.Try(t.Context(), admin, slow.ID); !fault.Is(err, fault.TooMany) {
 			t.Errorf("one more than may be: %v", err)
 		}
 		cancel()
-		for range maxTrials {
-			<-ended
-		}
+		trials.Wait()
 		close(hang)
 
 		o := fast()

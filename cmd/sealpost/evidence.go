@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"sealpost/audit"
@@ -128,13 +129,14 @@ func told(r audit.ProvenRecord) string {
 	if who == "" {
 		who = string(r.Actor.Kind)
 	}
-	text := "by " + who
+	var text strings.Builder
+	text.WriteString("by " + who)
 	for _, name := range []string{"attempt", "statusCode", "error", "reason"} {
 		if v, ok := r.Details[name]; ok && v != nil && v != "" {
-			text += fmt.Sprintf(", %s %v", name, v)
+			_, _ = fmt.Fprintf(&text, ", %s %v", name, v)
 		}
 	}
-	return plain(text)
+	return plain(text.String())
 }
 
 // statusAfter is what a job is after an event.
