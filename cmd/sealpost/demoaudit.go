@@ -140,7 +140,7 @@ func (d *demo) verifyLog(ctx context.Context) error {
 	}
 	for line := range strings.Lines(out.String()) {
 		if rest, ok := strings.CutPrefix(line, "leaves "); ok {
-			d.say("`sealpost audit verify` beside the running server: %s; the log holds", strings.TrimSpace(rest))
+			d.say("`sealpost audit verify` beside the running server: leaves %s; the log holds", strings.TrimSpace(rest))
 			return nil
 		}
 	}

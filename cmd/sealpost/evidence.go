@@ -99,12 +99,8 @@ func (v *verifyingLog) ownFor(e audit.Evidence) error {
 
 // originOf is the first line of a note: the log that it is of.
 func originOf(signed string) string {
-	for i := range signed {
-		if signed[i] == '\n' {
-			return signed[:i]
-		}
-	}
-	return ""
+	origin, _, _ := strings.Cut(signed, "\n")
+	return origin
 }
 
 // tellEvidence prints the story.
